@@ -1,0 +1,162 @@
+"""What one image gave: frozen values with arrays whose shapes are checked at construction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.errors import ImageErrorCode
+from pipelines.types import Boxes, ClassIds, Scores
+
+JsonDict: TypeAlias = dict[str, Any]
+
+
+def _check(name: str, array: NDArray[Any], shape: tuple[int, ...], dtype: type) -> None:
+    if array.shape != shape or array.dtype != dtype:
+        wanted = np.dtype(dtype).name
+        raise ValueError(f"{name} must be {wanted} of shape {shape}, got {array.dtype.name} of shape {array.shape}")
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The classes a picture as a whole belongs to, most probable first.
+
+    class_ids: (K,) int64, index into the model's class names.
+    scores: (K,) float32 in [0, 1], descending; probabilities over all classes of the model.
+    names: K class names, in the same order.
+    """
+
+    class_ids: ClassIds
+    scores: Scores
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        _check("scores", self.scores, (len(self.names),), np.float32)
+        _check("class_ids", self.class_ids, (len(self.names),), np.int64)
+
+    def to_json(self) -> JsonDict:
+        """Give `{"labels": [{"label", "class_id", "score"}, …]}`."""
+        rows = zip(self.names, self.class_ids.tolist(), self.scores.tolist(), strict=True)
+        return {"labels": [{"label": n, "class_id": c, "score": round(s, 6)} for n, c, s in rows]}
+
+    @classmethod
+    def from_json(cls, line: Mapping[str, Any]) -> Labels:
+        """Read back what `to_json` gave."""
+        rows = line["labels"]
+        return cls(
+            np.array([r["class_id"] for r in rows], np.int64),
+            np.array([r["score"] for r in rows], np.float32),
+            tuple(r["label"] for r in rows),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """Objects found in a picture, highest score first.
+
+    boxes: (N, 4) float32, x1 y1 x2 y2 in pixels of the upright original, clipped to it.
+    scores: (N,) float32 in [0, 1].
+    class_ids: (N,) int64, index into the model's class names.
+    names: N class names, one a detection.
+    """
+
+    boxes: Boxes
+    scores: Scores
+    class_ids: ClassIds
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        count = len(self.names)
+        _check("boxes", self.boxes, (count, 4), np.float32)
+        _check("scores", self.scores, (count,), np.float32)
+        _check("class_ids", self.class_ids, (count,), np.int64)
+
+    def to_json(self) -> JsonDict:
+        """Give `{"detections": [{"label", "class_id", "score", "box": [x1, y1, x2, y2]}, …]}`."""
+        rows = zip(self.names, self.class_ids.tolist(), self.scores.tolist(), self.boxes.tolist(), strict=True)
+        return {
+            "detections": [
+                {"label": n, "class_id": c, "score": round(s, 6), "box": [round(v, 2) for v in b]}
+                for n, c, s, b in rows
+            ]
+        }
+
+    @classmethod
+    def from_json(cls, line: Mapping[str, Any]) -> Detections:
+        """Read back what `to_json` gave."""
+        rows = line["detections"]
+        return cls(
+            np.array([r["box"] for r in rows], np.float32).reshape(-1, 4),
+            np.array([r["score"] for r in rows], np.float32),
+            np.array([r["class_id"] for r in rows], np.int64),
+            tuple(r["label"] for r in rows),
+        )
+
+
+Found: TypeAlias = Labels | Detections
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an image gave nothing: a stable code for programs and a sentence for people."""
+
+    code: ImageErrorCode
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one image gave: something found, or the reason why not; never both, never neither.
+
+    image: the image's name as the caller gave it, relative to the job's root in a job.
+    size: (height, width) of the upright original in pixels; None if it could not be read.
+    sha256: of the image's bytes, hex; None if they could not be read.
+    conversions: what decoding changed, in words, e.g. "exif orientation 6 applied".
+    timings_ms: milliseconds by stage.
+    """
+
+    image: str
+    found: Found | None = None
+    error: Failure | None = None
+    size: tuple[int, int] | None = None
+    sha256: str | None = None
+    conversions: tuple[str, ...] = ()
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if (self.found is None) == (self.error is None):
+            raise ValueError(f"a result holds either what was found or an error, {self.image!r} has both or neither")
+
+    @property
+    def ok(self) -> bool:
+        """Whether something could be computed (finding no object is fine too)."""
+        return self.error is None
+
+    def to_json(self) -> JsonDict:
+        """Give the line of `results.jsonl` for this image, without what belongs to the whole job."""
+        line: JsonDict = {"image": self.image, "status": "ok" if self.ok else "failed"}
+        if self.size is not None:
+            line["height"], line["width"] = self.size
+        if self.sha256 is not None:
+            line["sha256"] = self.sha256
+        if self.found is not None:
+            line.update(self.found.to_json())
+        if self.error is not None:
+            line["error"] = {"code": self.error.code, "message": self.error.message}
+        if self.conversions:
+            line["conversions"] = list(self.conversions)
+        line["timings_ms"] = {stage: round(ms, 2) for stage, ms in self.timings_ms.items()}
+        return line
+
+
+def found_from_json(line: Mapping[str, Any]) -> Found | None:
+    """Read what a line of `results.jsonl` found; None for a failed image."""
+    if "detections" in line:
+        return Detections.from_json(line)
+    if "labels" in line:
+        return Labels.from_json(line)
+    return None
