@@ -2,7 +2,7 @@
 
 A client that only wants to know what a model is must not pay for loading ONNX Runtime, and must not hand an
 untrusted file to a C++ parser first. An ONNX file is a protobuf message; its metadata are entries of the top level
-(`ModelProto.metadata_props`, field 14), so walking the top level is enough, and shows at once whether a file is cut off.
+(`ModelProto.metadata_props`, field 14), so walking the top level is enough, and shows at once if a file is cut off.
 """
 
 from __future__ import annotations
