@@ -1,0 +1,87 @@
+"""Text on arrays: Pillow's built-in font, each string rendered once into a small mask and then only copied."""
+
+from __future__ import annotations
+
+import threading
+from functools import lru_cache
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PilImage
+from PIL import ImageDraw, ImageFont
+
+from pipelines.palette import Colour
+from pipelines.types import Image
+
+Coverage: TypeAlias = NDArray[np.uint8]  # (H, W), 0 = nothing, 255 = ink
+
+ELLIPSIS = "…"
+# FreeType faces are not made for two threads at once; rendering is rare, so one lock is enough.
+_rendering = threading.Lock()
+
+
+@lru_cache(maxsize=64)
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size)
+    if not isinstance(font, ImageFont.FreeTypeFont):
+        raise RuntimeError("this Pillow was built without FreeType, so it can't scale text; install the pillow wheel")
+    return font
+
+
+@lru_cache(maxsize=4096)
+def text_width(text: str, size: int) -> int:
+    """Width of one line of text in pixels, `size` being the font's height in pixels."""
+    with _rendering:
+        return int(np.ceil(_font(size).getlength(text)))
+
+
+@lru_cache(maxsize=2048)
+def text_mask(text: str, size: int) -> Coverage:
+    """Render one line of text.
+
+    Returns (H, W) uint8 coverage, read-only; H depends on `size` only, so that lines of one size share a baseline.
+    """
+    width = max(1, text_width(text, size))
+    with _rendering:
+        font = _font(size)
+        ascent, descent = font.getmetrics()
+        canvas = PilImage.new("L", (width, ascent + descent), 0)
+        ImageDraw.Draw(canvas).text((0, 0), text, fill=255, font=font)
+    mask = np.array(canvas, np.uint8)
+    mask.setflags(write=False)
+    return mask
+
+
+@lru_cache(maxsize=4096)
+def fit(text: str, size: int, width: int) -> str:
+    """Shorten `text` with an ellipsis until it is at most `width` pixels wide; "" if not even one letter fits."""
+    text = " ".join(text.split())
+    if text_width(text, size) <= width:
+        return text
+    low, high = 0, len(text)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if text_width(text[:middle].rstrip() + ELLIPSIS, size) <= width:
+            low = middle
+        else:
+            high = middle - 1
+    return text[:low].rstrip() + ELLIPSIS if low else ""
+
+
+def put_mask(picture: Image, mask: Coverage, y: int, x: int, colour: Colour) -> None:
+    """Lay `colour` through `mask` onto `picture`, in place, its top left corner at (y, x), cut at the edges."""
+    height, width = picture.shape[:2]
+    top, left = max(0, y), max(0, x)
+    bottom, right = min(height, y + mask.shape[0]), min(width, x + mask.shape[1])
+    if top >= bottom or left >= right:
+        return
+    part = mask[top - y : bottom - y, left - x : right - x, None].astype(np.int32)
+    ground = picture[top:bottom, left:right]
+    mixed = ground + ((np.array(colour, np.int32) - ground) * part + 127) // 255
+    ground[...] = mixed
+
+
+def put_text(picture: Image, text: str, size: int, y: int, x: int, colour: Colour) -> None:
+    """Write one line in place; (y, x) is the top left corner of the line."""
+    put_mask(picture, text_mask(text, size), y, x, colour)
