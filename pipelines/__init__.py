@@ -1,0 +1,90 @@
+"""An image goes in, a result comes out.
+
+>>> import pipelines
+>>> detect = pipelines.load("ssd-mobilenet-v2")
+>>> result = detect("photo.jpg")
+>>> for result in detect.map(Path("photos").glob("*.jpg")): ...
+
+Everything is imported when it is first used, so that a client which only names pipelines never loads ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipelines.card import Card, Provider, read_card
+    from pipelines.errors import CardError, ImageError, ModelError, ParameterError, PixelmillError, ProviderError
+    from pipelines.image import Limits, Picture, decode
+    from pipelines.pipeline import Pipeline
+    from pipelines.results import Detections, Failure, Labels, Result
+
+_HOMES = {
+    "Card": "card",
+    "CardError": "errors",
+    "Detections": "results",
+    "Failure": "results",
+    "ImageError": "errors",
+    "Labels": "results",
+    "Limits": "image",
+    "ModelError": "errors",
+    "ParameterError": "errors",
+    "Picture": "image",
+    "Pipeline": "pipeline",
+    "PixelmillError": "errors",
+    "Provider": "card",
+    "ProviderError": "errors",
+    "Result": "results",
+    "decode": "image",
+    "read_card": "card",
+}
+
+__all__ = [
+    "Card",
+    "CardError",
+    "Detections",
+    "Failure",
+    "ImageError",
+    "Labels",
+    "Limits",
+    "ModelError",
+    "ParameterError",
+    "Picture",
+    "Pipeline",
+    "PixelmillError",
+    "Provider",
+    "ProviderError",
+    "Result",
+    "decode",
+    "load",
+    "read_card",
+]
+
+
+def load(
+    model: str,
+    params: Mapping[str, Any] | None = None,
+    *,
+    provider: Provider = "auto",
+    allow_fallback: bool = False,
+    threads: int = 1,
+) -> Pipeline:
+    """Load a model, by name or by the path of its `.onnx` file, as the pipeline its card names.
+
+    params: the task's parameters, e.g. {"score": 0.4}; the model's defaults apply otherwise.
+    provider: "auto" takes a GPU where one serves; "cuda" and "tensorrt" are strict unless `allow_fallback`.
+    threads: threads inside the session; leave it at 1 for `map`, raise it for the lowest latency of a single picture.
+    Raises ModelError, CardError, ProviderError or ParameterError.
+    """
+    from pipelines.catalog import find_model
+    from pipelines.pipeline import build
+
+    return build(find_model(model), params, provider=provider, allow_fallback=allow_fallback, threads=threads)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"pipelines.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'pipelines' has no attribute {name!r}")

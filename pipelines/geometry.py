@@ -1,0 +1,182 @@
+"""Boxes, and the way of a picture into a network's input and of boxes back out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from pipelines.card import InputSpec, Resize
+from pipelines.types import Boxes, ClassIds, FloatArray, Image, Scores
+
+_INTERPOLATION = {
+    "nearest": cv2.INTER_NEAREST,
+    "bilinear": cv2.INTER_LINEAR,
+    "bicubic": cv2.INTER_CUBIC,
+    "area": cv2.INTER_AREA,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How one picture lies in the network's input: network pixel = picture pixel × scale + shift.
+
+    scale: (x, y) network pixels per pixel of the upright original.
+    shift: (x, y) network pixels; negative where the picture was cropped.
+    scaled: (height, width) of the whole picture in network pixels.
+    padded: (height, width) of the network's input.
+    size: (height, width) of the upright original.
+    """
+
+    scale: tuple[float, float]
+    shift: tuple[int, int]
+    scaled: tuple[int, int]
+    padded: tuple[int, int]
+    size: tuple[int, int]
+
+    def to_picture(self, boxes: Boxes) -> Boxes:
+        """Map boxes from network pixels to pixels of the upright original, clipped to it.
+
+        boxes: (N, 4) float32, x1 y1 x2 y2 in network pixels.
+        Returns (N, 4) float32.
+        """
+        height, width = self.size
+        shift = np.array([*self.shift, *self.shift], np.float32)
+        scale = np.array([*self.scale, *self.scale], np.float32)
+        limits = np.array([width, height, width, height], np.float32)
+        inside: Boxes = np.clip((boxes - shift) / scale, 0, limits, dtype=np.float32)
+        return inside
+
+    def to_network(self, boxes: Boxes) -> Boxes:
+        """Map boxes from pixels of the upright original to network pixels.
+
+        boxes: (N, 4) float32, x1 y1 x2 y2.
+        Returns (N, 4) float32, not clipped.
+        """
+        shift = np.array([*self.shift, *self.shift], np.float32)
+        scale = np.array([*self.scale, *self.scale], np.float32)
+        moved: Boxes = (boxes * scale + shift).astype(np.float32)
+        return moved
+
+
+def plan_fit(size: tuple[int, int], spec: InputSpec) -> Fit:
+    """Decide where a picture of this size lies in the network's input.
+
+    size: (height, width) of the upright original.
+    A letterbox on a dynamic input pads to the next multiple of the stride, not to a square: on a 4:3 picture that
+    spares the network a quarter of its work.
+    """
+    height, width = size
+    resize = spec.resize
+    target = (spec.height, spec.width)
+    if resize.rule == "stretch":
+        scale = (spec.width / width, spec.height / height)
+        return Fit(scale, (0, 0), target, target, size)
+    if resize.rule == "crop":
+        side = resize.shorter_side or min(target)
+        # torchvision's Resize: the shorter side exactly, the longer one truncated
+        short, long = min(size), max(size)
+        scaled_long = int(side * long / short)
+        scaled = (side, scaled_long) if height <= width else (scaled_long, side)
+        # torchvision's CenterCrop rounds half to even, like Python's round
+        shift = (-round((scaled[1] - spec.width) / 2.0), -round((scaled[0] - spec.height) / 2.0))
+        return Fit((scaled[1] / width, scaled[0] / height), shift, scaled, target, size)
+    if resize.rule == "keep":
+        return Fit((1.0, 1.0), (0, 0), size, _up_to_stride(size, resize.stride), size)
+
+    ratio = min(spec.height / height, spec.width / width)
+    scaled = (max(1, round(height * ratio)), max(1, round(width * ratio)))
+    padded = _up_to_stride(scaled, resize.stride) if spec.dynamic else target
+    centred = ((padded[1] - scaled[1]) // 2, (padded[0] - scaled[0]) // 2)
+    shift = centred if resize.anchor == "centre" else (0, 0)
+    return Fit((scaled[1] / width, scaled[0] / height), shift, scaled, padded, size)
+
+
+def fit(pixels: Image, plan: Fit, resize: Resize, out: Image) -> Image:
+    """Put a picture into a network-sized canvas as planned.
+
+    pixels: (h, w, 3) uint8, the picture, perhaps decoded smaller than `plan.size`.
+    out: (*plan.padded, 3) uint8, overwritten and returned.
+    """
+    scaled_h, scaled_w = plan.scaled
+    left, top = plan.shift
+    interpolation = _INTERPOLATION[resize.interpolation]
+    if plan.scaled == plan.padded and not (left or top):
+        if pixels.shape[:2] == plan.scaled:
+            np.copyto(out, pixels)
+        else:
+            cv2.resize(pixels, (scaled_w, scaled_h), dst=out, interpolation=interpolation)
+        return out
+
+    whole = pixels
+    if pixels.shape[:2] != plan.scaled:
+        whole = cv2.resize(pixels, (scaled_w, scaled_h), interpolation=interpolation)  # type: ignore[assignment]
+    if left > 0 or top > 0 or scaled_h + top < out.shape[0] or scaled_w + left < out.shape[1]:
+        out[:] = resize.pad_value
+    target_top, target_left = max(0, top), max(0, left)
+    source_top, source_left = max(0, -top), max(0, -left)
+    rows = min(out.shape[0] - target_top, scaled_h - source_top)
+    columns = min(out.shape[1] - target_left, scaled_w - source_left)
+    out[target_top : target_top + rows, target_left : target_left + columns] = whole[
+        source_top : source_top + rows, source_left : source_left + columns
+    ]
+    return out
+
+
+def _up_to_stride(size: tuple[int, int], stride: int) -> tuple[int, int]:
+    return -(-size[0] // stride) * stride, -(-size[1] // stride) * stride
+
+
+def box_area(boxes: Boxes) -> FloatArray:
+    """Area of every box; 0 for boxes of no extent.
+
+    boxes: (N, 4) float32, x1 y1 x2 y2. Returns (N,) float32.
+    """
+    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
+    area: FloatArray = sides[:, 0] * sides[:, 1]
+    return area
+
+
+def iou(a: Boxes, b: Boxes) -> FloatArray:
+    """Intersection over union of every box of `a` with every box of `b`.
+
+    a: (N, 4) float32, x1 y1 x2 y2 in pixels. b: (M, 4) float32, likewise.
+    Returns (N, M) float32 in [0, 1]; 0 where both boxes have no area.
+    """
+    top_left = np.maximum(a[:, None, :2], b[None, :, :2])
+    bottom_right = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    sides = np.maximum(bottom_right - top_left, 0)
+    shared = sides[..., 0] * sides[..., 1]
+    union = box_area(a)[:, None] + box_area(b)[None, :] - shared
+    ratio: FloatArray = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return ratio
+
+
+def nms(boxes: Boxes, scores: Scores, class_ids: ClassIds, threshold: float, limit: int) -> ClassIds:
+    """Greedy non-maximum suppression within each class.
+
+    boxes: (N, 4) float32, x1 y1 x2 y2. scores: (N,) float32. class_ids: (N,) int64.
+    threshold: a box is dropped if its IoU with a better one of its class is greater than this.
+    limit: keep at most so many.
+    Returns (K,) int64, indices of the boxes kept, highest score first (ties in the order given).
+    """
+    order = np.argsort(-scores, kind="stable")
+    if order.size == 0:
+        return order.astype(np.int64)
+    # Boxes of different classes never overlap once each class is moved to its own place.
+    reach = np.float32(boxes.max() - min(boxes.min(), 0) + 1)
+    apart = boxes + (class_ids.astype(np.float32) * reach)[:, None]
+    areas = box_area(boxes)
+    kept: list[int] = []
+    while order.size and len(kept) < limit:
+        best, rest = order[0], order[1:]
+        kept.append(int(best))
+        if rest.size == 0:
+            break
+        top_left = np.maximum(apart[best, :2], apart[rest, :2])
+        sides = np.maximum(np.minimum(apart[best, 2:], apart[rest, 2:]) - top_left, 0)
+        shared = sides[:, 0] * sides[:, 1]
+        union = areas[best] + areas[rest] - shared
+        order = rest[shared <= threshold * union]
+    return np.array(kept, np.int64)

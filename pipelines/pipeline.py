@@ -1,0 +1,267 @@
+"""The way of an image: read → decode → preprocess → session → read the outputs, for one picture or for many.
+
+On a CPU, `map` runs N threads around one 1-thread session; each takes a picture the whole way, so there is no hand-over
+and no idle core. On a GPU, `batching` gathers pictures of equal shape first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from queue import Empty, LifoQueue
+from threading import Event
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from pipelines import classify, detect
+from pipelines.card import Card, Provider
+from pipelines.errors import ImageError, ParameterError
+from pipelines.geometry import Fit, fit, plan_fit
+from pipelines.image import Limits, Picture, decode, read_bytes
+from pipelines.params import ClassifyParams, DetectParams, Params, fingerprint, resolve_params
+from pipelines.results import Failure, Found, Result
+from pipelines.session import Session
+from pipelines.tensor import Workspace, to_tensor
+from pipelines.types import Image, Tensor
+
+# A picture to process: a path, bytes of an image file, an RGB array, or any of these with a name of its own.
+Content: TypeAlias = str | Path | bytes | Image
+Source: TypeAlias = Content | tuple[str, Content]
+Reader: TypeAlias = Callable[[Sequence[Tensor], Fit], Found]
+# What else to do with a picture before it leaves memory (draw, write); gives the result that goes out.
+Then: TypeAlias = Callable[[Result, Picture | None], Result]
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A picture on its way: decoded, fitted, not yet run. `tensor` belongs to the workspace that made it."""
+
+    name: str
+    picture: Picture
+    plan: Fit
+    tensor: Tensor
+    sha256: str | None
+    timings_ms: dict[str, float]
+
+
+class Stopwatch:
+    """Milliseconds between marks."""
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+
+    def lap(self) -> float:
+        """Milliseconds since the last lap."""
+        now = time.perf_counter()
+        took, self._last = (now - self._last) * 1000, now
+        return took
+
+
+class Pipeline:
+    """A task with its model and parameters; build it with `pipelines.load`.
+
+    Thread-safe. Calling it with one picture gives its result; `map` takes any number.
+    """
+
+    def __init__(self, session: Session, params: Params, limits: Limits | None = None) -> None:
+        self.session = session
+        self.card: Card = session.card
+        self.params = params
+        self.limits = limits or Limits()
+        self._read = _reader(self.card, params)
+        self._workspaces: LifoQueue[Workspace] = LifoQueue()
+        spec = self.card.input
+        # a letterbox or a stretch needs the input's size, a crop the shorter side; a decode well above that is waste
+        side = spec.resize.shorter_side
+        self._enough = None if spec.resize.rule == "keep" else ((side, side) if side else (spec.height, spec.width))
+
+    @property
+    def fingerprint(self) -> str:
+        """Names this way of computing results: model and parameters."""
+        return fingerprint(self.card.task, self.session.checksum, self.params.model_dump(mode="json"))
+
+    def __call__(self, source: Source) -> Result:
+        """Take one picture the whole way.
+
+        Returns its result; a picture that can't be read or run gives a result with an error.
+        """
+        return self.process(source)[0]
+
+    def process(self, source: Source, enough: tuple[int, int] | None = None) -> tuple[Result, Picture | None]:
+        """Take one picture the whole way, and give the decoded picture too (None if it could not be decoded).
+
+        enough: the (height, width) that someone else needs of the picture too, e.g. for drawing on it.
+        """
+        with self._workspace() as workspace:
+            prepared = self.prepare(source, workspace, enough)
+            if isinstance(prepared, Result):
+                return prepared, None
+            return self.finish(prepared, lambda tensor: self.session.run(tensor)), prepared.picture
+
+    def prepare(self, source: Source, workspace: Workspace, enough: tuple[int, int] | None = None) -> Prepared | Result:
+        """Read, decode and preprocess one picture; a picture that can't be read gives a failed result."""
+        name, content = _named(source)
+        timings: dict[str, float] = {}
+        sha256 = None
+        watch = Stopwatch()
+        try:
+            if isinstance(content, np.ndarray):
+                picture = Picture(_checked(content), content.shape[:2], ())
+            else:
+                data = content if isinstance(content, bytes) else read_bytes(Path(content), self.limits)
+                timings["read"] = watch.lap()
+                sha256 = hashlib.sha256(data).hexdigest()
+                picture = decode(data, self.limits, self._sufficient(enough))
+                timings["decode"] = watch.lap()
+            spec = self.card.input
+            plan = plan_fit(picture.size, spec)
+            canvas = workspace.array("canvas", (*plan.padded, 3), np.uint8)
+            tensor = to_tensor(fit(picture.pixels, plan, spec.resize, canvas), spec, workspace)
+            timings["preprocess"] = watch.lap()
+        except ImageError as error:
+            return Result(name, error=Failure(error.code, str(error)), sha256=sha256, timings_ms=timings)
+        return Prepared(name, picture, plan, tensor, sha256, timings)
+
+    def finish(self, prepared: Prepared, run: Callable[[Tensor], Sequence[Tensor]]) -> Result:
+        """Run a prepared picture and read its outputs; a failure inside the network becomes this picture's error."""
+        base = {
+            "size": prepared.picture.size,
+            "sha256": prepared.sha256,
+            "conversions": prepared.picture.conversions,
+            "timings_ms": prepared.timings_ms,
+        }
+        watch = Stopwatch()
+        try:
+            outputs = run(prepared.tensor)
+            prepared.timings_ms["session"] = watch.lap()
+            found = self._read(self._per_picture(outputs), prepared.plan)
+            prepared.timings_ms["postprocess"] = watch.lap()
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever ONNX Runtime throws concerns this picture only
+            reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+            return Result(prepared.name, error=Failure("inference_failed", f"the model failed: {reason}"), **base)
+        return Result(prepared.name, found=found, **base)
+
+    def map(
+        self,
+        sources: Iterable[Source],
+        *,
+        threads: int | None = None,
+        then: Then | None = None,
+        before: Callable[[str], None] | None = None,
+        stop: Event | None = None,
+        enough: tuple[int, int] | None = None,
+        ordered: bool = True,
+        batch: int | None = None,
+    ) -> Iterator[Result]:
+        """Process many pictures, reading no more of `sources` ahead than there are pictures in work.
+
+        threads: pictures in work at once; default: the cores this process may use.
+        then: called in the picture's own thread with its result and pixels, before these leave memory.
+        before: called with the picture's name before anything is done with it.
+        stop: once set, no further picture is begun.
+        enough: the (height, width) `then` needs of a picture that is decoded smaller than it is.
+        ordered: give the results in the order of the sources, else as they come.
+        batch: pictures a run; default: 1 on a CPU (measured: batching doesn't help there), 16 on a GPU.
+        Yields one result a source. Errors of `sources`, `then` and `before` end the map and are raised here.
+        """
+        from pipelines.batching import map_batched
+        from pipelines.threads import map_threaded
+
+        size = batch or (16 if self.session.on_gpu else 1)
+        if size > 1 and self.card.input.batch is None:
+            return map_batched(
+                self,
+                sources,
+                size,
+                threads=threads,
+                then=then,
+                before=before,
+                stop=stop,
+                enough=enough,
+                ordered=ordered,
+            )
+
+        def whole_way(source: Source) -> Result:
+            if before is not None:
+                before(_named(source)[0])
+            result, picture = self.process(source, enough)
+            return then(result, picture) if then is not None else result
+
+        return map_threaded(whole_way, sources, threads=threads, stop=stop, ordered=ordered)
+
+    def read_outputs(self, outputs: Sequence[Tensor], plan: Fit) -> Found:
+        """Turn one picture's raw outputs (without a batch axis) into what was found, in the picture's own pixels."""
+        return self._read(outputs, plan)
+
+    @contextmanager
+    def _workspace(self) -> Iterator[Workspace]:
+        try:
+            workspace = self._workspaces.get_nowait()
+        except Empty:
+            workspace = Workspace()
+        try:
+            yield workspace
+        finally:
+            self._workspaces.put(workspace)
+
+    def _sufficient(self, enough: tuple[int, int] | None) -> tuple[int, int] | None:
+        if self._enough is None or enough is None:
+            return self._enough
+        return max(self._enough[0], enough[0]), max(self._enough[1], enough[1])
+
+    def _per_picture(self, outputs: Sequence[Tensor]) -> Sequence[Tensor]:
+        if self.card.input.layout == "CHW":
+            return outputs
+        return [output[0] for output in outputs]
+
+
+def build(
+    path: Path,
+    params: Mapping[str, Any] | None = None,
+    *,
+    provider: Provider = "auto",
+    allow_fallback: bool = False,
+    threads: int = 1,
+    limits: Limits | None = None,
+) -> Pipeline:
+    """Load a model file and the pipeline its card names. Errors as `Session` and `resolve_params`."""
+    session = Session(path, provider, allow_fallback=allow_fallback, threads=threads)
+    return Pipeline(session, resolve_params(session.card, params or {}), limits)
+
+
+def with_timing(result: Result, **stages_ms: float) -> Result:
+    """Give a copy of a result with further stages' milliseconds."""
+    return replace(result, timings_ms={**result.timings_ms, **stages_ms})
+
+
+def _reader(card: Card, params: Params) -> Reader:
+    if isinstance(params, ClassifyParams):
+        return classify.reader(card, params)
+    if isinstance(params, DetectParams):
+        return detect.reader(card, params)
+    raise ParameterError(f"no pipeline runs the task {card.task!r}")
+
+
+def _named(source: Source) -> tuple[str, Content]:
+    if isinstance(source, tuple):
+        return source
+    if isinstance(source, bytes):
+        return "bytes", source
+    if isinstance(source, np.ndarray):
+        return "array", source
+    return str(source), source
+
+
+def _checked(array: Image) -> Image:
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or array.size == 0:
+        raise ImageError(
+            "unsupported_pixels", f"an array must be (H, W, 3) uint8 RGB, this one is {array.shape} {array.dtype}"
+        )
+    return array
