@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from pipelines.palette import PAPER, Colour, colour_of
@@ -23,7 +25,7 @@ def with_caption(pixels: Image, labels: Labels) -> Image:
     count = len(labels.names)
     if count == 0 or height == 0 or width == 0:
         return pixels.copy()
-    size = max(_SMALLEST_TEXT, 2 * round((height * width) ** 0.5 / 76))
+    size = max(_SMALLEST_TEXT, 2 * round(math.sqrt(height * width) / 76))
     row, pad = _row_height(size), _pad(size)
     rows = min(count, int((height * _MOST_OF_HEIGHT - 2 * pad) // row))
     if rows < 1 or width < _SMALLEST_BAND * size:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -34,7 +35,7 @@ class _Chip:
 
 def text_size(height: int, width: int, crowded: bool) -> int:
     """Height in pixels of the chips' text in a picture of this size; even, so that few sizes fill the text cache."""
-    scale = (height * width) ** 0.5
+    scale = math.sqrt(height * width)
     return max(_SMALLEST_TEXT, 2 * round(scale / (100 if crowded else 76)))
 
 

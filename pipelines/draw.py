@@ -6,6 +6,8 @@ threads may draw at once, and the same input gives the same pixels.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from pipelines import caption, chips
@@ -34,8 +36,8 @@ def draw(pixels: Image, size: tuple[int, int], found: Found) -> Image:
 
 def line_width(height: int, width: int, count: int) -> int:
     """Width in pixels of a box's line in a picture of this size that shows `count` boxes."""
-    scale = (height * width) ** 0.5
-    return max(1, round(scale / (520 if count > _CROWD else 260)))
+    scale = math.sqrt(height * width)
+    return max(1, round(scale / (480 if count > _CROWD else 220)))
 
 
 def _with_boxes(pixels: Image, size: tuple[int, int], found: Detections) -> Image:

@@ -43,7 +43,7 @@ def colour_of(class_id: int) -> Colour:
     linear = np.clip(_LMS_TO_RGB @ (_OKLAB_TO_LMS @ lab) ** 3, 0.0, 1.0)
     # The transfer function of sRGB, IEC 61966-2-1.
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    red, green, blue = (int(round(255 * v)) for v in encoded.tolist())
+    red, green, blue = (round(255 * v) for v in encoded.tolist())
     return red, green, blue
 
 

@@ -25,7 +25,7 @@ _rendering = threading.Lock()
 def _font(size: int) -> ImageFont.FreeTypeFont:
     font = ImageFont.load_default(size)
     if not isinstance(font, ImageFont.FreeTypeFont):
-        raise RuntimeError("this Pillow was built without FreeType, so it can't scale text; install the pillow wheel")
+        raise TypeError("this Pillow was built without FreeType, so it can't scale text; install the pillow wheel")
     return font
 
 

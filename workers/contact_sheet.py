@@ -1,0 +1,148 @@
+"""The contact sheet: a job at a glance, in one picture."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workers.atomic import write_atomically
+from workers.lines import JsonDict, evenly, found_rows, printable, result_lines
+from workers.thumbnails import jpeg, thumbnail
+
+if TYPE_CHECKING:
+    from pipelines.palette import Colour
+    from pipelines.types import Image
+
+CONTACT_SHEET = "contact-sheet.jpg"
+
+_TILE_WIDTH, _TILE_HEIGHT = 256, 192
+_GAP, _MARGIN, _TITLE = 20, 32, 56
+_TEXT, _TITLE_TEXT = 15, 26
+_LINE = 20
+_GROUND: Colour = (250, 250, 248)
+_MAT: Colour = (236, 236, 232)
+_FAILED: Colour = (214, 214, 210)
+_INK: Colour = (28, 30, 34)
+_MUTED: Colour = (108, 112, 118)
+_ALARM: Colour = (168, 40, 32)
+
+
+def write_contact_sheet(dst: Path, limit: int = 60, root: Path | None = None) -> Path | None:
+    """Write `contact-sheet.jpg` into the job's output folder: a grid of its pictures with name and top label.
+
+    limit: the most tiles; a larger job is sampled evenly from its first to its last result.
+    root: the folder the image names start from, read where a result has no overlay.
+    Returns the file, or None if the job has no result.
+    """
+    total = sum(1 for _ in result_lines(dst))
+    chosen = evenly(total, limit)
+    if not chosen:
+        return None
+    lines = [line for index, line in enumerate(result_lines(dst)) if index in chosen]
+    sheet = _sheet(dst, root, lines, total)
+    path = dst / CONTACT_SHEET
+    with write_atomically(path) as file:
+        file.write(jpeg(sheet))
+    return path
+
+
+def _sheet(dst: Path, root: Path | None, lines: list[JsonDict], total: int) -> Image:
+    import numpy as np
+
+    from pipelines.text import fit, put_text
+
+    columns = _columns(len(lines))
+    rows = math.ceil(len(lines) / columns)
+    cell_width, cell_height = _TILE_WIDTH + _GAP, _TILE_HEIGHT + 2 * _LINE + 8 + _GAP
+    width = 2 * _MARGIN + columns * cell_width - _GAP
+    height = 2 * _MARGIN + _TITLE + rows * cell_height - _GAP
+    sheet = np.empty((height, width, 3), np.uint8)
+    sheet[...] = _GROUND
+    title = fit(_title(lines, total), _TITLE_TEXT, width - 2 * _MARGIN)
+    put_text(sheet, title, _TITLE_TEXT, _MARGIN - 6, _MARGIN, _INK)
+    for index, line in enumerate(lines):
+        row, column = divmod(index, columns)
+        y, x = _MARGIN + _TITLE + row * cell_height, _MARGIN + column * cell_width
+        _tile(sheet, dst, root, line, y, x)
+    return sheet
+
+
+def _columns(count: int) -> int:
+    """Columns of a grid about 1.5 times as wide as high, at least two so that the title has room."""
+    ratio = 1.5 * (_TILE_HEIGHT + 2 * _LINE + 8 + _GAP) / (_TILE_WIDTH + _GAP)
+    return max(2, min(count, math.ceil(math.sqrt(count * ratio))))
+
+
+def _title(lines: list[JsonDict], total: int) -> str:
+    first = lines[0]
+    parts = [str(first.get("pipeline", "")), str((first.get("model") or {}).get("name", ""))]
+    shown = f"{len(lines):,} of {total:,}" if len(lines) < total else f"{total:,}"
+    parts.append(f"{shown} {'image' if total == 1 else 'images'}")
+    return printable("  ·  ".join(part for part in parts if part))
+
+
+def _tile(sheet: Image, dst: Path, root: Path | None, line: JsonDict, y: int, x: int) -> None:
+    from pipelines.text import fit, put_text
+
+    mat = sheet[y : y + _TILE_HEIGHT, x : x + _TILE_WIDTH]
+    if line.get("status") != "ok":
+        mat[...] = _FAILED
+        _reason(mat, line)
+    else:
+        mat[...] = _MAT
+        picture = thumbnail(dst, root, line, _TILE_WIDTH, _TILE_HEIGHT)
+        if picture is None:
+            _centred(mat, "picture not there", _TILE_HEIGHT // 2 - _LINE // 2, _MUTED)
+        else:
+            picture = picture[:_TILE_HEIGHT, :_TILE_WIDTH]
+            height, width = picture.shape[:2]
+            top, left = (_TILE_HEIGHT - height) // 2, (_TILE_WIDTH - width) // 2
+            mat[top : top + height, left : left + width] = picture
+    name = printable(str(line["image"]).rpartition("/")[2])
+    text_y = y + _TILE_HEIGHT + 6
+    put_text(sheet, fit(name, _TEXT, _TILE_WIDTH), _TEXT, text_y, x, _INK)
+    put_text(sheet, fit(_found(line), _TEXT, _TILE_WIDTH), _TEXT, text_y + _LINE, x, _MUTED)
+
+
+def _found(line: JsonDict) -> str:
+    if line.get("status") != "ok":
+        return "failed"
+    rows = found_rows(line)
+    if not rows:
+        return "nothing found"
+    more = f"  +{len(rows) - 1}" if "detections" in line and len(rows) > 1 else ""
+    return printable(f"{rows[0]['label']}  {rows[0]['score']:.2f}{more}")
+
+
+def _reason(mat: Image, line: JsonDict) -> None:
+    """Write why an image failed into its tile: the code, then the sentence over a few lines."""
+    error = line.get("error") or {}
+    rows = wrap(printable(str(error.get("message", ""))), _TEXT, _TILE_WIDTH - 24, 5)
+    top = (_TILE_HEIGHT - (len(rows) + 1) * _LINE - 6) // 2
+    _centred(mat, str(error.get("code", "failed")).replace("_", " "), top, _ALARM)
+    for index, row in enumerate(rows):
+        _centred(mat, row, top + 6 + (index + 1) * _LINE, _INK)
+
+
+def _centred(mat: Image, text: str, y: int, colour: Colour) -> None:
+    from pipelines.text import fit, put_text, text_width
+
+    text = fit(text, _TEXT, _TILE_WIDTH - 16)
+    put_text(mat, text, _TEXT, y, (_TILE_WIDTH - text_width(text, _TEXT)) // 2, colour)
+
+
+def wrap(text: str, size: int, width: int, limit: int) -> list[str]:
+    """Break text into at most `limit` lines of at most `width` pixels, the last one ellipsised if need be."""
+    from pipelines.text import fit, text_width
+
+    words = text.split()
+    rows: list[str] = []
+    while words and len(rows) < limit:
+        taken = 1
+        while taken < len(words) and text_width(" ".join(words[: taken + 1]), size) <= width:
+            taken += 1
+        taken = len(words) if len(rows) == limit - 1 else taken
+        rows.append(fit(" ".join(words[:taken]), size, width))
+        words = words[taken:]
+    return rows

@@ -1,0 +1,51 @@
+"""Reading `results.jsonl`: one line at a time, never the whole file."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+JsonDict: TypeAlias = dict[str, Any]
+
+RESULTS = "results.jsonl"
+
+# Control characters and lone surrogates (bytes of a file name that were no UTF-8) can't be shown or encoded.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+def result_lines(dst: Path) -> Iterator[JsonDict]:
+    """Give the results of the job whose output folder is `dst`, in the file's order.
+
+    Raises FileNotFoundError without the file and ValueError, with its number, for a line that is not a JSON object.
+    """
+    with (dst / RESULTS).open("rb") as file:
+        for number, raw in enumerate(file, start=1):
+            if not raw.strip():
+                continue
+            try:
+                line = json.loads(raw)
+            except ValueError as error:
+                raise ValueError(f"line {number} of {dst / RESULTS} is not JSON: {error}") from error
+            if not isinstance(line, dict):
+                raise ValueError(f"line {number} of {dst / RESULTS} must be an object, it is {type(line).__name__}")  # noqa: TRY004
+            yield line
+
+
+def found_rows(line: JsonDict) -> list[JsonDict]:
+    """Give the detections or labels of a result, best first; none for a failed image."""
+    rows: list[JsonDict] = line.get("detections") or line.get("labels") or []
+    return sorted(rows, key=lambda row: -row["score"])
+
+
+def evenly(count: int, limit: int) -> set[int]:
+    """Choose at most `limit` of the indices 0 … count − 1, spread evenly, the first among them."""
+    shown = min(count, max(limit, 0))
+    return {index * count // shown for index in range(shown)}
+
+
+def printable(text: str) -> str:
+    """Replace what can't be shown: control characters and lone surrogates become U+FFFD."""
+    return _UNPRINTABLE.sub("\ufffd", text)

@@ -1,0 +1,86 @@
+"""The report: one HTML page that holds all it needs, made when a job closes."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from workers import report_parts as parts
+from workers.atomic import write_atomically
+from workers.lines import JsonDict, evenly, result_lines
+from workers.tally import Tally, tally
+from workers.thumbnails import jpeg, thumbnail
+
+REPORT = "report.html"
+
+_THUMBNAIL_WIDTH, _THUMBNAIL_HEIGHT = 360, 270
+_FAILURES = 500  # rows of the table of failures
+
+
+def write_report(dst: Path, summary: Mapping[str, Any], limit: int = 200) -> Path:
+    """Write `report.html` into the job's output folder.
+
+    dst: the output folder; `results.jsonl` and the overlays are read from it.
+    summary: what the job knows of itself: pipeline, root, model {name, sha256}, params, provider, done, failed,
+        failed_by_code, images_per_second, seconds, started, finished (ISO 8601), kept, interrupted. What is missing is
+        left out of the page.
+    limit: the most pictures shown; a larger job is sampled evenly. Failures are listed up to 500.
+    Returns the file. Raises OSError if it can't be written, ValueError for a broken line in `results.jsonl`.
+    """
+    total = tally(result_lines(dst))
+    pictures = list(_pictures(dst, summary, evenly(total.ok, limit)))
+    failures = _failures(dst)
+    page = _page(summary, total, pictures, failures)
+    path = dst / REPORT
+    with write_atomically(path) as file:
+        file.write(page.encode("utf-8"))
+    return path
+
+
+def _pictures(dst: Path, summary: Mapping[str, Any], chosen: set[int]) -> Iterator[parts.Picture]:
+    root = Path(str(summary["root"])) if summary.get("root") else None
+    good = (line for line in result_lines(dst) if line.get("status") == "ok")
+    for index, line in enumerate(good):
+        if index in chosen:
+            small = thumbnail(dst, root, line, _THUMBNAIL_WIDTH, _THUMBNAIL_HEIGHT)
+            encoded = base64.b64encode(jpeg(small)).decode("ascii") if small is not None else None
+            size = (small.shape[0], small.shape[1]) if small is not None else (0, 0)
+            yield parts.Picture(line, encoded, size, parts.overlay_link(dst, line))
+
+
+def _failures(dst: Path) -> list[JsonDict]:
+    failures: list[JsonDict] = []
+    for line in result_lines(dst):
+        if line.get("status") != "ok":
+            failures.append(line)
+            if len(failures) == _FAILURES:
+                break
+    return failures
+
+
+def _page(summary: Mapping[str, Any], total: Tally, pictures: list[parts.Picture], failures: list[JsonDict]) -> str:
+    folder = files("workers") / "page"
+    script = (folder / "script.js").read_text("utf-8").strip()
+    # The page's own script and no other may run, whatever a file name tries: its hash stands in the page's policy.
+    digest = hashlib.sha256(f"\n{script}\n".encode()).digest()
+    return Template((folder / "page.html").read_text("utf-8")).substitute(
+        script=script,
+        script_hash=f"sha256-{base64.b64encode(digest).decode('ascii')}",
+        style=(folder / "style.css").read_text("utf-8").strip(),
+        title=parts.title(summary),
+        heading=parts.heading(summary),
+        subtitle=parts.subtitle(summary),
+        notice=parts.notice(summary),
+        numbers=parts.numbers(summary, total),
+        chart=parts.chart(total, pictures),
+        timings=parts.timings(total),
+        facts=parts.facts(summary),
+        pictures=parts.gallery(total, pictures),
+        failures=parts.failures(total, failures),
+        footer=parts.footer(total),
+    )

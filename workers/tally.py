@@ -1,0 +1,99 @@
+"""What a job amounts to, counted in one pass whose memory does not grow with the job."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from workers.lines import JsonDict, found_rows
+
+_ACCURACY = 0.01  # relative error of a quantile
+
+
+@dataclass(slots=True)
+class Quantiles:
+    """Quantiles of positive numbers to within 1%, in a few hundred buckets however many numbers come.
+
+    Buckets grow by a constant factor: the sketch of Masson, Rim and Lee, "DDSketch", VLDB 2019, section 2.
+    """
+
+    count: int = 0
+    buckets: Counter[int] = field(default_factory=Counter)
+
+    def add(self, value: float) -> None:
+        """Count one number; what is not above zero counts as the smallest one."""
+        self.count += 1
+        self.buckets[math.ceil(math.log(max(value, 1e-4)) / math.log(_gamma()))] += 1
+
+    def at(self, share: float) -> float:
+        """Give the number below which `share` (0–1) of all lie. Raises ValueError if none was added."""
+        if not self.count:
+            raise ValueError("no number was added, so there is no quantile")
+        rank, seen = share * (self.count - 1), 0
+        for bucket in sorted(self.buckets):
+            seen += self.buckets[bucket]
+            if seen > rank:
+                return 2 * _gamma() ** bucket / (_gamma() + 1)
+        raise AssertionError("the ranks of a sketch add up to its count")
+
+
+def _gamma() -> float:
+    return (1 + _ACCURACY) / (1 - _ACCURACY)
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts over a job's results.
+
+    labels: how often each label was found; for whole-picture labels, how often it came first.
+    class_ids: the class id of each label.
+    stages: milliseconds by stage.
+    """
+
+    total: int = 0
+    failed: int = 0
+    objects: int = 0
+    empty: int = 0
+    classified: bool = False
+    labels: Counter[str] = field(default_factory=Counter)
+    class_ids: dict[str, int] = field(default_factory=dict)
+    failures: Counter[str] = field(default_factory=Counter)
+    stages: dict[str, Quantiles] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> int:
+        """Images that gave a result."""
+        return self.total - self.failed
+
+    def add(self, line: JsonDict) -> None:
+        """Count one result."""
+        self.total += 1
+        if line.get("status") != "ok":
+            self.failed += 1
+            self.failures[str((line.get("error") or {}).get("code", "unknown"))] += 1
+        else:
+            self._add_found(line)
+        for stage, milliseconds in (line.get("timings_ms") or {}).items():
+            self.stages.setdefault(str(stage), Quantiles()).add(float(milliseconds))
+
+    def _add_found(self, line: JsonDict) -> None:
+        rows = found_rows(line)
+        self.objects += len(rows)
+        self.empty += not rows
+        if "labels" in line:
+            self.classified = True
+            rows = rows[:1]
+        for row in rows:
+            label = str(row["label"])
+            self.labels[label] += 1
+            self.class_ids.setdefault(label, int(row["class_id"]))
+
+
+def tally(lines: Iterable[JsonDict]) -> Tally:
+    """Count all results."""
+    total = Tally()
+    for line in lines:
+        total.add(line)
+    return total

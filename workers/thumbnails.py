@@ -1,0 +1,98 @@
+"""Small pictures for the report and the contact sheet: of the overlay, or drawn from the original, or none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workers.lines import JsonDict
+
+if TYPE_CHECKING:
+    from pipelines.types import Image
+
+_QUALITY = 82
+
+
+def thumbnail(dst: Path, root: Path | None, line: JsonDict, width: int, height: int) -> Image | None:
+    """Give the picture of a result, scaled down to fit into height × width; never enlarged.
+
+    dst: the job's output folder, where the overlay is looked for.
+    root: the folder the image names start from; without an overlay the original is read there and drawn on.
+    Returns (h, w, 3) uint8 RGB, or None if neither picture can be read (any more).
+    """
+    picture = _overlay(dst, line, width, height)
+    if picture is None and root is not None:
+        picture = _drawn_original(root, line, width, height)
+    return picture
+
+
+def jpeg(picture: Image) -> bytes:
+    """Encode a picture, (h, w, 3) uint8 RGB, as JPEG."""
+    import cv2
+
+    done, data = cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    if not done:
+        raise ValueError(f"a picture of shape {picture.shape} could not be encoded as JPEG")
+    return data.tobytes()
+
+
+def overlay_path(dst: Path, line: JsonDict) -> Path | None:
+    """Where a result's overlay lies; None if it has none or names a file outside `dst`."""
+    if not line.get("overlay"):
+        return None
+    path = dst / str(line["overlay"])
+    return path if path.resolve().is_relative_to(dst.resolve()) else None
+
+
+def _overlay(dst: Path, line: JsonDict, width: int, height: int) -> Image | None:
+    path = overlay_path(dst, line)
+    return _fitted(path, line, width, height) if path is not None else None
+
+
+def _drawn_original(root: Path, line: JsonDict, width: int, height: int) -> Image | None:
+    from pipelines.draw import draw
+    from pipelines.results import found_from_json
+
+    found = found_from_json(line)
+    path = root / str(line["image"])
+    if found is None or not path.resolve().is_relative_to(root.resolve()):
+        return None
+    picture = _fitted(path, line, width, height)
+    if picture is None:
+        return None
+    size = (int(line["height"]), int(line["width"])) if "height" in line else picture.shape[:2]
+    return draw(picture, size, found)
+
+
+def _fitted(path: Path, line: JsonDict, width: int, height: int) -> Image | None:
+    """Decode a picture no larger than needed, upright RGB; None if it can't be read."""
+    import cv2
+    import numpy as np
+
+    try:
+        data = np.frombuffer(path.read_bytes(), np.uint8)
+        picture = cv2.imdecode(data, _reduced(line, width, height)) if data.size else None
+    except (OSError, cv2.error):
+        return None
+    if picture is None:
+        return None
+    scale = min(width / picture.shape[1], height / picture.shape[0], 1.0)
+    if scale < 1.0:
+        target = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
+        picture = cv2.resize(picture, target, interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(picture[:, :, ::-1], np.uint8)
+
+
+def _reduced(line: JsonDict, width: int, height: int) -> int:
+    """The coarsest decoding that still leaves as many pixels as are needed."""
+    import cv2
+
+    spare = max(int(line.get("width", 0)) / width, int(line.get("height", 0)) / height)
+    for factor, flag in (
+        (8, cv2.IMREAD_REDUCED_COLOR_8),
+        (4, cv2.IMREAD_REDUCED_COLOR_4),
+        (2, cv2.IMREAD_REDUCED_COLOR_2),
+    ):
+        if spare >= factor:
+            return int(flag)
+    return int(cv2.IMREAD_COLOR)
