@@ -16,7 +16,8 @@ _MUTED: Colour = (196, 200, 208)
 _BAND_DARKNESS = 0.30  # brightness left of the picture under the band
 _SMALLEST_TEXT = 11
 _SMALLEST_BAND = 16  # text heights that a caption needs in width to say anything
-_MOST_OF_HEIGHT = 0.45  # of the picture, that the band may cover
+_MOST_OF_HEIGHT = 0.40  # of the picture, that the band may cover
+_LARGEST_ENLARGED = 128  # pixels to which a tiny picture is enlarged
 
 
 def with_caption(pixels: Image, labels: Labels) -> Image:
@@ -45,7 +46,7 @@ def _beside(pixels: Image, labels: Labels) -> Image:
     rows = len(labels.names)
     caption_height = rows * row + 2 * pad
     height, width = pixels.shape[:2]
-    factor = max(1, min(caption_height // height, 128 // max(height, width)))
+    factor = max(1, min(-(-caption_height // height), _LARGEST_ENLARGED // max(height, width)))
     enlarged = pixels.repeat(factor, axis=0).repeat(factor, axis=1)
     height, width = enlarged.shape[:2]
     canvas = np.empty((max(height, caption_height), width + 18 * size + 2 * pad, 3), np.uint8)

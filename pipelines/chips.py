@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipelines.palette import Colour, text_colour_on
-from pipelines.text import fit, put_text, text_mask, text_width
+from pipelines.text import fit, put_text_on, text_mask, text_width
 from pipelines.types import Image
 
 Corners: TypeAlias = tuple[int, int, int, int]  # x1 y1 x2 y2, x2 and y2 exclusive
 
 _SMALLEST_TEXT = 10  # below this a letter is a smudge
+_MAY_COVER = 0.25  # of a chip, that may lie on chips before it
+_MOST_OF_PICTURE = 0.25  # that chips may hide
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,30 +44,37 @@ def text_size(height: int, width: int, crowded: bool) -> int:
     return max(_SMALLEST_TEXT, 2 * round(scale / (100 if crowded else 76)))
 
 
-def put_chips(picture: Image, labels: Sequence[Label], line: int, crowded: bool) -> None:
+def put_chips(picture: Image, labels: Sequence[Label], crowded: bool) -> None:
     """Place a chip for each label, the first having first choice, and draw them in place, the first on top.
 
-    A chip that can't stand free of those before it covers as little of them as it can; in a crowd it is left out. A
-    picture too small for any text gets none.
+    A chip that can't stand free of those before it may cover a little of them, in a crowd nothing. One that finds no
+    place is left out, as are all once chips hide a quarter of the picture, for then they would hide what they name.
     """
     height, width = picture.shape[:2]
     size = text_size(height, width, crowded)
     chip_height = text_mask("0", size).shape[0]
-    if chip_height * 2 > height or size * 3 > width:
-        return
+    allowed = 0.0 if crowded else _MAY_COVER
+    budget = _MOST_OF_PICTURE * height * width
     placed: list[_Chip] = []
+    taken = np.empty((len(labels), 4), np.int64)
     for label in labels:
-        chip = _place(label, (height, width), size, chip_height, line, crowded, placed)
-        if chip is not None:
-            placed.append(chip)
+        chip = _place(label, (height, width), size, chip_height, taken[: len(placed)], allowed)
+        if chip is None:
+            continue
+        x1, y1, x2, y2 = chip.place
+        budget -= (x2 - x1) * (y2 - y1)
+        if budget < 0:
+            break
+        taken[len(placed)] = chip.place
+        placed.append(chip)
     for chip in reversed(placed):
         _put(picture, chip, size)
 
 
 def _place(
-    label: Label, frame: tuple[int, int], size: int, chip_height: int, line: int, crowded: bool, placed: list[_Chip]
+    label: Label, frame: tuple[int, int], size: int, chip_height: int, taken: NDArray[np.int64], allowed: float
 ) -> _Chip | None:
-    """Find the first free place for a label's chip, or the one that covers least."""
+    """Find the first free place for a label's chip, or the one that covers least, up to `allowed` of the chip."""
     width = frame[1]
     pad, gap = _padding(size)
     score_width = text_width(label.score, size)
@@ -71,14 +83,14 @@ def _place(
     chip_width = 2 * pad + score_width + (text_width(name, size) + gap if name else 0)
     if chip_width > width:
         return None
-    best, least = None, None
-    for place in _places(label.box, frame, chip_width, chip_height, line):
-        covered = sum(_overlap(place, other.place) for other in placed)
-        if covered == 0:
-            return _Chip(place, name, label)
-        if least is None or covered < least:
-            best, least = place, covered
-    return _Chip(best, name, label) if best is not None and not crowded else None
+    places = _places(label.box, frame, chip_width, chip_height)
+    if not places:
+        return None
+    if not len(taken):
+        return _Chip(places[0], name, label)
+    covered = _overlaps(np.array(places, np.int64), taken)
+    best = int(covered.argmin())  # the first of the least
+    return _Chip(places[best], name, label) if covered[best] <= allowed * chip_width * chip_height else None
 
 
 def _padding(size: int) -> tuple[int, int]:
@@ -86,33 +98,32 @@ def _padding(size: int) -> tuple[int, int]:
     return max(2, round(size * 0.3)), max(2, round(size * 0.35))
 
 
-def _places(box: Corners, frame: tuple[int, int], width: int, height: int, line: int) -> Iterator[Corners]:
+def _places(box: Corners, frame: tuple[int, int], width: int, height: int) -> list[Corners]:
     """Where a chip may stand, best first: on the box, in it, below it; at its left, then at its right edge."""
     x1, y1, x2, y2 = box
     frame_height, frame_width = frame
-    for y in (y1 - height, y1, y2, y2 - height):
-        if not 0 <= y <= frame_height - height:
-            continue
-        for x in (x1, x2 - width):
-            left = min(max(0, x), frame_width - width)
-            yield (left, y, left + width, y + height)
+    lefts = [min(max(0, x), frame_width - width) for x in (x1, x2 - width)]
+    tops = [y for y in (y1 - height, y1, y2, y2 - height) if 0 <= y <= frame_height - height]
+    return [(left, top, left + width, top + height) for top in tops for left in lefts]
 
 
-def _overlap(a: Corners, b: Corners) -> int:
-    """Pixels that two rectangles share."""
-    wide = min(a[2], b[2]) - max(a[0], b[0])
-    if wide <= 0:
-        return 0
-    return wide * max(0, min(a[3], b[3]) - max(a[1], b[1]))
+def _overlaps(places: NDArray[np.int64], taken: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Pixels of each place, (P, 4), that lie under the chips already placed, (N, 4). Returns (P,)."""
+    low = np.maximum(places[:, None, :2], taken[:, :2])
+    high = np.minimum(places[:, None, 2:], taken[:, 2:])
+    sides = np.maximum(high - low, 0)
+    areas: NDArray[np.int64] = sides.prod(axis=2).sum(axis=1)
+    return areas
 
 
 def _put(picture: Image, chip: _Chip, size: int) -> None:
     x1, y1, x2, y2 = chip.place
-    ink = text_colour_on(chip.label.colour)
-    picture[y1:y2, x1:x2] = chip.label.colour
+    ground = chip.label.colour
+    ink = text_colour_on(ground)
+    picture[y1:y2, x1:x2] = ground
     pad, gap = _padding(size)
     x = x1 + pad
     if chip.name:
-        put_text(picture, chip.name, size, y1, x, ink)
+        put_text_on(picture, chip.name, size, y1, x, ink, ground)
         x += text_width(chip.name, size) + gap
-    put_text(picture, chip.label.score, size, y1, x, ink)
+    put_text_on(picture, chip.label.score, size, y1, x, ink, ground)

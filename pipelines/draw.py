@@ -17,7 +17,7 @@ from pipelines.types import Image
 
 __all__ = ["colour_of", "draw"]
 
-_CROWD = 24  # more boxes than this: thinner lines, smaller text, chips only where there is room
+_CROWD = 16  # more boxes than this: thinner lines, smaller text, chips only where there is room
 _EDGE_SHADE = 0.45  # brightness left of the pixels around a box's line, which parts it from a like-coloured background
 
 
@@ -36,8 +36,7 @@ def draw(pixels: Image, size: tuple[int, int], found: Found) -> Image:
 
 def line_width(height: int, width: int, count: int) -> int:
     """Width in pixels of a box's line in a picture of this size that shows `count` boxes."""
-    scale = math.sqrt(height * width)
-    return max(1, round(scale / (480 if count > _CROWD else 220)))
+    return max(1, round(math.sqrt(height * width) / (220 * math.sqrt(max(1.0, count / _CROWD)))))
 
 
 def _with_boxes(pixels: Image, size: tuple[int, int], found: Detections) -> Image:
@@ -53,7 +52,7 @@ def _with_boxes(pixels: Image, size: tuple[int, int], found: Detections) -> Imag
     for index in reversed(order):
         _frame(picture, corners[index], line, colours[index])
     labels = [chips.Label(corners[i], found.names[i], f"{found.scores[i]:.2f}", colours[i]) for i in order]
-    chips.put_chips(picture, labels, line, crowded=count > _CROWD)
+    chips.put_chips(picture, labels, crowded=count > _CROWD)
     return picture
 
 

@@ -69,19 +69,32 @@ def fit(text: str, size: int, width: int) -> str:
     return text[:low].rstrip() + ELLIPSIS if low else ""
 
 
-def put_mask(picture: Image, mask: Coverage, y: int, x: int, colour: Colour) -> None:
-    """Lay `colour` through `mask` onto `picture`, in place, its top left corner at (y, x), cut at the edges."""
+def put_text(picture: Image, text: str, size: int, y: int, x: int, colour: Colour) -> None:
+    """Write one line over whatever the picture shows, in place.
+
+    (y, x) is the top left corner of the line, in pixels; what lies beyond the picture's edges is cut.
+    """
+    mask, ground = _meet(picture, text_mask(text, size), y, x)
+    part = mask[..., None].astype(np.int32)
+    ground[...] = ground + ((np.array(colour, np.int32) - ground) * part + 127) // 255
+
+
+def put_text_on(picture: Image, text: str, size: int, y: int, x: int, colour: Colour, ground: Colour) -> None:
+    """Write one line as `put_text` does, onto a ground that is one colour: several times faster."""
+    mask, area = _meet(picture, text_mask(text, size), y, x)
+    area[...] = _ramp(ground, colour)[mask]
+
+
+@lru_cache(maxsize=1024)
+def _ramp(ground: Colour, ink: Colour) -> NDArray[np.uint8]:
+    """The colours between ground and ink by coverage: (256, 3) uint8."""
+    share = np.arange(256)[:, None] / 255
+    return np.round(np.array(ground) * (1 - share) + np.array(ink) * share).astype(np.uint8)
+
+
+def _meet(picture: Image, mask: Coverage, y: int, x: int) -> tuple[Coverage, Image]:
+    """Cut a mask placed at (y, x) and the picture to where they overlap (nothing, if they don't)."""
     height, width = picture.shape[:2]
     top, left = max(0, y), max(0, x)
-    bottom, right = min(height, y + mask.shape[0]), min(width, x + mask.shape[1])
-    if top >= bottom or left >= right:
-        return
-    part = mask[top - y : bottom - y, left - x : right - x, None].astype(np.int32)
-    ground = picture[top:bottom, left:right]
-    mixed = ground + ((np.array(colour, np.int32) - ground) * part + 127) // 255
-    ground[...] = mixed
-
-
-def put_text(picture: Image, text: str, size: int, y: int, x: int, colour: Colour) -> None:
-    """Write one line in place; (y, x) is the top left corner of the line."""
-    put_mask(picture, text_mask(text, size), y, x, colour)
+    bottom, right = max(top, min(height, y + mask.shape[0])), max(left, min(width, x + mask.shape[1]))
+    return mask[top - y : bottom - y, left - x : right - x], picture[top:bottom, left:right]

@@ -20,7 +20,7 @@ from workers.lines import JsonDict, found_rows, printable
 from workers.tally import Tally
 from workers.thumbnails import overlay_path
 
-_BARS = 15  # labels in the chart
+_BARS = 12  # labels in the chart
 _CHIPS = 8  # labels under a picture
 
 
@@ -135,13 +135,14 @@ def timings(total: Tally) -> str:
     figures = [(stage, q.at(0.5), q.at(0.95)) for stage, q in total.stages.items()]
     most = max(median for _, median, _ in figures)
     rows = "".join(
-        f'<tr><td>{text(stage)}</td><td class="share"><i style="width:{100 * median / most:.1f}%"></i></td>'
+        f'<tr><td class="stage">{text(stage)}</td>'
+        f'<td class="share"><i style="width:{100 * median / most:.1f}%"></i></td>'
         f'<td class="n">{_figure(median)}</td><td class="n">{_figure(p95)}</td></tr>'
         for stage, median, p95 in figures
     )
     return (
-        '<section class="panel"><h2>Time per image</h2><table><thead><tr><th>Stage</th><th></th>'
-        f'<th class="n">median, ms</th><th class="n">p95, ms</th></tr></thead><tbody>{rows}</tbody></table></section>'
+        '<section class="panel"><h2>Time per image, in ms</h2><table><thead><tr><th>Stage</th><th></th>'
+        f'<th class="n">median</th><th class="n">p95</th></tr></thead><tbody>{rows}</tbody></table></section>'
     )
 
 
@@ -214,21 +215,13 @@ def footer(total: Tally) -> str:
 
 
 def _figure_of(picture: Picture) -> str:
-    from pipelines.palette import colour_of
-
     line = picture.line
     folder, slash, name = str(line["image"]).rpartition("/")
     rows = found_rows(line)
     labels = sorted({str(row["label"]) for row in _labelling(line)})
-    chips = []
-    for row in rows[:_CHIPS]:
-        red, green, blue = colour_of(int(row["class_id"]))
-        chips.append(
-            f'<li title="{text(row["label"])}"><i style="background:rgb({red} {green} {blue})"></i>'
-            f"<span>{text(row['label'])}</span> <b>{row['score']:.2f}</b></li>"
-        )
-    if len(rows) > _CHIPS:
-        chips.append(f"<li><span>+{len(rows) - _CHIPS}</span></li>")
+    chips = [_chip(row, count) for row, count in _grouped(rows)]
+    if len(chips) > _CHIPS:
+        chips[_CHIPS:] = [f"<li><span>+{len(chips) - _CHIPS} labels</span></li>"]
     found = "".join(chips) or '<li class="none">nothing found</li>'
     data = text(json.dumps([printable(label) for label in labels], ensure_ascii=False))
     searched = text(" ".join([str(line["image"]), *labels]))
@@ -236,6 +229,28 @@ def _figure_of(picture: Picture) -> str:
         f'<figure class="picture" data-name="{text(line["image"])}" data-labels="{data}" data-text="{searched}">'
         f'{_image_of(picture)}<figcaption><bdi class="name"><small>{text(folder + slash)}</small>{text(name)}</bdi>'
         f'<ul class="found">{found}</ul></figcaption></figure>'
+    )
+
+
+def _grouped(rows: list[JsonDict]) -> list[tuple[JsonDict, int]]:
+    """Give the best row of each label, and how often the label occurs."""
+    best: dict[str, JsonDict] = {}
+    counts: dict[str, int] = {}
+    for row in rows:
+        label = str(row["label"])
+        best.setdefault(label, row)
+        counts[label] = counts.get(label, 0) + 1
+    return [(row, counts[label]) for label, row in best.items()]
+
+
+def _chip(row: JsonDict, count: int) -> str:
+    from pipelines.palette import colour_of
+
+    red, green, blue = colour_of(int(row["class_id"]))
+    times = f" <em>×{count}</em>" if count > 1 else ""
+    return (
+        f'<li title="{text(row["label"])}"><i style="background:rgb({red} {green} {blue})"></i>'
+        f"<span>{text(row['label'])}</span>{times} <b>{row['score']:.2f}</b></li>"
     )
 
 
