@@ -65,34 +65,23 @@ def _drawn_original(root: Path, line: JsonDict, width: int, height: int) -> Imag
 
 
 def _fitted(path: Path, line: JsonDict, width: int, height: int) -> Image | None:
-    """Decode a picture no larger than needed, upright RGB; None if it can't be read."""
+    """Decode a picture no larger than needed and fit it into height × width; None if it can't be read."""
     import cv2
     import numpy as np
 
+    from pipelines.errors import ImageError
+    from pipelines.image import Limits, decode, probe, read_bytes
+
+    # What the job accepted may be shown, whatever its limits were; they are not known here.
+    limits = Limits(max_pixels=max(Limits().max_pixels, int(line.get("height", 0)) * int(line.get("width", 0))))
     try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
-        picture = cv2.imdecode(data, _reduced(line, width, height)) if data.size else None
-    except (OSError, cv2.error):
+        data = read_bytes(path)
+        full_height, full_width = probe(data).upright
+        scale = min(width / full_width, height / full_height, 1.0)
+        target = (max(1, round(full_height * scale)), max(1, round(full_width * scale)))
+        picture = decode(data, limits, enough=target).pixels
+    except ImageError:
         return None
-    if picture is None:
-        return None
-    scale = min(width / picture.shape[1], height / picture.shape[0], 1.0)
-    if scale < 1.0:
-        target = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
-        picture = cv2.resize(picture, target, interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(picture[:, :, ::-1], np.uint8)
-
-
-def _reduced(line: JsonDict, width: int, height: int) -> int:
-    """The coarsest decoding that still leaves as many pixels as are needed."""
-    import cv2
-
-    spare = max(int(line.get("width", 0)) / width, int(line.get("height", 0)) / height)
-    for factor, flag in (
-        (8, cv2.IMREAD_REDUCED_COLOR_8),
-        (4, cv2.IMREAD_REDUCED_COLOR_4),
-        (2, cv2.IMREAD_REDUCED_COLOR_2),
-    ):
-        if spare >= factor:
-            return int(flag)
-    return int(cv2.IMREAD_COLOR)
+    if picture.shape[:2] == target:
+        return picture
+    return np.asarray(cv2.resize(picture, target[::-1], interpolation=cv2.INTER_AREA), np.uint8)
