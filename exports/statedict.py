@@ -79,6 +79,15 @@ def in_order(state: Mapping[str, Tensor], network: Module) -> dict[str, Tensor]:
     return {name: tensor for (name, _), (_, tensor) in zip(own, given, strict=True)}
 
 
+def untrusted(name: str) -> WeightsError:
+    """The error for a pickle of objects that nobody said he trusts, with the reason."""
+    return WeightsError(
+        f"{name} holds whole Python objects, not only tensors (Ultralytics saves its models so), and reading such a "
+        "file can run any code somebody put into it. If you trust where it comes from, say so: --trust. Otherwise "
+        "convert it to safetensors where it was made"
+    )
+
+
 def _safetensors(path: Path) -> Mapping[str, Any]:
     reader = library("safetensors.torch")
     try:
@@ -96,11 +105,7 @@ def _pickle(path: Path, *, trust: bool) -> Any:
         if not trust:
             if not _is_torch_file(path):
                 raise WeightsError(f"{path} is no PyTorch checkpoint, or is damaged") from error
-            raise WeightsError(
-                f"{path} holds whole Python objects, not only tensors (Ultralytics saves its models so), and reading "
-                "such a file can run any code somebody put into it. If you trust where it comes from, say so: "
-                "--trust. Otherwise convert it to safetensors where it was made"
-            ) from error
+            raise untrusted(path.name) from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:
         raise WeightsError(f"{path} is no PyTorch checkpoint, or is damaged: {_first_line(error)}") from error
     library("ultralytics.nn.tasks")  # its classes, under the names the pickle uses

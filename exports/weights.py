@@ -233,10 +233,7 @@ def _reason(error: Exception) -> str:
 
 def _nowhere(source: WeightSource, failures: list[str]) -> str:
     """One sentence: which file, from where, and where to put it."""
-    if offline():
-        why = "PIXELMILL_OFFLINE forbids the network"
-    else:
-        why = "; ".join(failures) or "no address serves it"
+    why = "PIXELMILL_OFFLINE forbids the network" if offline() else "; ".join(failures) or "no address serves it"
     place = mirror()
     folder = weights_folder() if not place or _is_address(place) else Path(place)
     ways = [f"place it in {folder}"]

@@ -1,0 +1,171 @@
+"""Build a network of the catalogue with official, random or one's own weights.
+
+    built = build(find("yolo11n"), "official", trust=True)
+    built.network            # torch.nn.Module, eval mode, no gradients
+    built.weights            # pipelines.card.Weights for the card
+
+Random weights are for tests and speed. They are the library's own initialisation under a fixed seed; afterwards the
+statistics of batch normalisation are set from one batch of noise (`settle`), since with the initial ones (mean 0,
+variance 1) the values in a deep network grow until they overflow, and nothing could be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from exports.catalog.entry import Entry
+from exports.errors import WeightsError
+from exports.libraries import torch
+from exports.statedict import fill, in_order, load_state_dict, untrusted
+from exports.weights import fetch, sha256_of
+from pipelines.card import Weights
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+Example: TypeAlias = tuple[Any, ...]
+
+SEED = 1998
+_SETTLING_SIDE = 96  # pixels: enough for statistics at stride 32
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A network with its weights in, and where they came from (for the card)."""
+
+    network: Module
+    weights: Weights
+
+
+def build(entry: Entry, weights: str | Path = "official", *, trust: bool = False, seed: int = SEED) -> Built:
+    """Build a network in eval mode, float32, on the CPU.
+
+    weights: "official", "random", or the path of a checkpoint (safetensors, or what `torch.save` wrote).
+    trust: open a pickle of whole objects (Ultralytics `.pt`), which can run code from the file.
+    Raises WeightsError (no official weights, not fetched, wrong checksum, of another network) and MissingLibraryError.
+    """
+    with _seeded(seed):
+        network = entry.network().eval()
+    network.requires_grad_(False)
+    if str(weights) == "random":
+        settle(network, entry, seed)
+        return Built(network, Weights(source=f"random, seed {seed}", licence="none: random numbers"))
+    if str(weights) == "official":
+        return Built(network, _fill_official(network, entry, trust=trust))
+    path = Path(weights)
+    state = load_state_dict(path, trust=trust)
+    if entry.adapt and not _is_own(state, network):
+        state = entry.adapt(state)
+    fill(network, state)
+    if entry.finish:
+        entry.finish(network)
+    return Built(network, Weights(source=path.name, licence="as its file's owner says", sha256=sha256_of(path)))
+
+
+def example(entry: Entry, size: int | tuple[int, int] | None = None, *, batch: int = 1, seed: int = SEED) -> Example:
+    """Inputs a network's forward pass accepts, filled with noise: `network(*example(entry))`.
+
+    size: height and width in pixels; None for those of the entry's input spec.
+    Detectors of torchvision get a list of CHW pictures, the generator gets noise, everything else (B, C, H, W).
+    """
+    facts = entry.facts()
+    spec = facts.input
+    height, width = (size, size) if isinstance(size, int) else size or (spec.height, spec.width)
+    library = torch()
+    random = library.Generator().manual_seed(seed)
+    if facts.noise:
+        return (library.randn(batch, facts.noise, generator=random),)
+    channels = 1 if spec.colour == "GRAY" else 3
+    pixels = library.rand(batch, channels, height, width, generator=random) * 255
+    mean = library.tensor(spec.mean).reshape(-1, 1, 1)
+    std = library.tensor(spec.std).reshape(-1, 1, 1)
+    pictures = (pixels - mean) / std
+    return (list(pictures),) if spec.layout == "CHW" else (pictures,)
+
+
+def settle(network: Module, entry: Entry, seed: int = SEED) -> None:
+    """Set the running statistics of every batch normalisation from one batch of noise, in place.
+
+    Nothing happens in a network without batch normalisation.
+    """
+    library = torch()
+    norms = [m for m in network.modules() if isinstance(m, library.nn.BatchNorm2d)]
+    if not norms:
+        return
+    spec = entry.facts().input
+    size = None if spec.resize.rule == "stretch" else _SETTLING_SIDE
+    # Two pictures at least: a map of 1×1 has no variance in one. More cost much where every proposal has a head.
+    inputs = example(entry, size, batch=2 if spec.layout == "CHW" else 4, seed=seed)
+    momenta = [m.momentum for m in norms]
+    for norm in norms:
+        norm.train()
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain average over the batches seen: of one
+    try:
+        with library.no_grad(), _small_pictures(network):
+            network(*inputs)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            norm.eval()
+
+
+def _fill_official(network: Module, entry: Entry, *, trust: bool) -> Weights:
+    source = entry.facts().weights
+    if source is None:
+        raise WeightsError(
+            f"nobody published weights for {entry.name!r}: give the path of some with --weights PATH, or take "
+            "--weights random to try the network out"
+        )
+    if source.pickled and not trust:  # said before anything is downloaded
+        raise untrusted(source.file)
+    path = fetch(source)
+    state = load_state_dict(path, trust=trust)
+    bundled = source.bundled
+    from_package = bundled is not None and path == bundled.locate()
+    if bundled and bundled.in_order and (from_package or source.url is None):
+        state = in_order(state, entry.whole() if entry.whole else network)
+    if entry.adapt:
+        state = entry.adapt(state)
+    fill(network, state)
+    if entry.finish:
+        entry.finish(network)
+    return Weights(
+        source=f"{bundled.package} ({bundled.path})" if bundled and from_package else source.url or source.file,
+        licence=source.licence,
+        sha256=sha256_of(path),
+        training_data=source.training_data,
+    )
+
+
+def _is_own(state: dict[str, Any], network: Module) -> bool:
+    own = network.state_dict()
+    return bool(state) and all(key in own for key in state)
+
+
+@contextmanager
+def _small_pictures(network: Any) -> Iterator[None]:
+    """Let torchvision's detectors resize to little instead of 800 pixels: the statistics are as good, and at once."""
+    transform = getattr(network, "transform", None)
+    if not hasattr(transform, "min_size"):
+        yield
+        return
+    before = transform.min_size, transform.max_size
+    transform.min_size, transform.max_size = (_SETTLING_SIDE,), 2 * _SETTLING_SIDE
+    try:
+        yield
+    finally:
+        transform.min_size, transform.max_size = before
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Initialise under a seed and give the global generator back as it was."""
+    library = torch()
+    with library.random.fork_rng(devices=[]):
+        library.manual_seed(seed)
+        yield
