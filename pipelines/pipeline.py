@@ -129,12 +129,13 @@ class Pipeline:
 
     def finish(self, prepared: Prepared, run: Callable[[Tensor], Sequence[Tensor]]) -> Result:
         """Run a prepared picture and read its outputs; a failure inside the network becomes this picture's error."""
-        base = {
-            "size": prepared.picture.size,
-            "sha256": prepared.sha256,
-            "conversions": prepared.picture.conversions,
-            "timings_ms": prepared.timings_ms,
-        }
+
+        def result(found: Found | None, error: Failure | None) -> Result:
+            picture = prepared.picture
+            return Result(
+                prepared.name, found, error, picture.size, prepared.sha256, picture.conversions, prepared.timings_ms
+            )
+
         watch = Stopwatch()
         try:
             outputs = run(prepared.tensor)
@@ -145,8 +146,8 @@ class Pipeline:
             raise
         except Exception as error:  # noqa: BLE001 - whatever ONNX Runtime throws concerns this picture only
             reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
-            return Result(prepared.name, error=Failure("inference_failed", f"the model failed: {reason}"), **base)
-        return Result(prepared.name, found=found, **base)
+            return result(None, Failure("inference_failed", f"the model failed: {reason}"))
+        return result(found, None)
 
     def map(
         self,

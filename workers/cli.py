@@ -99,3 +99,7 @@ def main() -> NoReturn:
         click.echo(f"error: {error}", err=True)
         sys.exit(EXIT_CANNOT_RUN)
     sys.exit(code if isinstance(code, int) else EXIT_OK)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""The Celery application: JSON only, one shard at a time, acknowledged when it is done.
+
+Importing this loads Celery and nothing else: neither ONNX Runtime nor OpenCV nor NumPy, because the client and the
+worker's parent process must stay light and fork clean children. Sessions are built in the children.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from celery import Celery
+from celery.signals import worker_process_init
+
+from workers.process import die_with_parent
+from workers.settings import settings
+
+TASK_SHARD = "pixelmill.shard"
+TASK_CLOSE = "pixelmill.close"
+
+
+def make_app(broker: str | None = None) -> Celery:
+    """Build the application for a broker; default: the one in the settings."""
+    config = settings()
+    app = Celery("pixelmill", broker=broker or config.broker, include=["workers.tasks"])
+    app.conf.update(
+        task_serializer="json",
+        accept_content=["json"],
+        result_serializer="json",
+        event_serializer="json",
+        task_ignore_result=True,  # a job's state is kept by `store`, which knows images and not only messages
+        task_default_queue=config.queue,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_time_limit=config.shard_seconds,
+        task_track_started=False,
+        worker_prefetch_multiplier=1,
+        worker_proc_alive_timeout=60,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=True,
+        worker_redirect_stdouts=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "visibility_timeout": config.redelivery_seconds,
+            "socket_connect_timeout": 3,
+            "socket_keepalive": True,
+            "health_check_interval": 15,
+            "max_retries": 3,
+            "interval_start": 0,
+            "interval_step": 0.5,
+            "interval_max": 2,
+        },
+    )
+    return app
+
+
+app = make_app()
+
+
+@worker_process_init.connect  # type: ignore[untyped-decorator]
+def _child_started(**_: Any) -> None:
+    parent = os.getppid()
+    die_with_parent()
+    if os.getppid() != parent:  # it died in between
+        os._exit(1)
+    from workers import tasks
+
+    tasks.warm_up()

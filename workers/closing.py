@@ -1,0 +1,69 @@
+"""The end of a job: results merged, and drawn up for people and for other programs."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+
+from pipelines.card import read_card
+from workers.errors import JobError
+from workers.jobs import Close, new_attempt
+from workers.journal import RESULTS, read_lines, settle
+from workers.lease import Tally, heart_beat, take_lease
+from workers.store import JobStore
+
+log = logging.getLogger(__name__)
+
+
+def close_job(message: Close, store: JobStore, *, lease_seconds: float) -> None:
+    """Merge the journals, then write COCO JSON, contact sheet and report; may be repeated.
+
+    A report that can't be written does not unmake the results: the job ends as failed with its reason, and the same
+    command tries again.
+    """
+    spec, attempt = message.spec, new_attempt()
+    output = Path(spec.output)
+    if not take_lease(store, spec.job, message.key, attempt, lease_seconds):
+        return
+    stop = Event()
+    with heart_beat(store, spec.job, message.key, attempt, lease_seconds, Tally(), stop):
+        try:
+            settle(output)
+            for step in _steps(message, output):
+                if stop.is_set():
+                    return
+                step()
+        except OSError as error:
+            reason = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
+            store.end(spec.job, "failed", f"{error.filename or output}: {reason}; the results so far are safe")
+            return
+        except (JobError, ValueError) as error:
+            store.end(spec.job, "failed", str(error))
+            return
+    store.finish(spec.job, message.key, attempt, 0, {})
+    store.end(spec.job, "closed")
+
+
+def _steps(message: Close, output: Path) -> list[Callable[[], object]]:
+    from workers.contact_sheet import write_contact_sheet
+    from workers.report import write_report
+
+    steps: list[Callable[[], object]] = [
+        lambda: write_contact_sheet(output, root=Path(message.spec.root)),
+        lambda: write_report(output, message.summary),
+    ]
+    card = read_card(Path(message.spec.model))
+    if card.task == "detect":
+        steps.insert(0, lambda: _write_coco(output, card.names))
+    return steps
+
+
+def _write_coco(output: Path, names: tuple[str, ...]) -> None:
+    from pipelines.formats.coco import write_coco
+    from workers.atomic import write_atomically
+
+    with write_atomically(output / "coco.json") as file:
+        write_coco(read_lines(output / RESULTS), names, file)

@@ -1,0 +1,88 @@
+"""`pixelmill worker`: a worker started by hand."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  PIXELMILL_BROKER=redis://:secret@queue:6379/0 pixelmill worker --root /data
+  pixelmill worker --broker redis://localhost:6379/0 --processes 2 --threads 4
+"""
+)
+@click.option("--broker", metavar="URL", help="Broker; default: PIXELMILL_BROKER.")
+@click.option(
+    "--root",
+    "roots",
+    multiple=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder this worker may read and write below; may be given more than once. Default: PIXELMILL_ROOTS, else the "
+    "current folder.",
+)
+@click.option("--processes", type=click.IntRange(1, 256), help="Pool processes. Default: 2, or 1 on a single core.")
+@click.option(
+    "--threads", type=click.IntRange(1, 256), help="Pictures in work at once in a process. Default: by cores."
+)
+@click.option("--provider", type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]), help="Execution provider.")
+@click.option(
+    "--log-level", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]), default="INFO", show_default=True
+)
+def worker(
+    broker: str | None,
+    roots: tuple[Path, ...],
+    processes: int | None,
+    threads: int | None,
+    provider: str | None,
+    log_level: str,
+) -> None:
+    """Work on the shards of the queue until stopped (Ctrl-C or SIGTERM: the shards in work are finished first)."""
+    given = {
+        "PIXELMILL_BROKER": broker,
+        "PIXELMILL_ROOTS": os.pathsep.join(str(root.resolve()) for root in roots) or None,
+        "PIXELMILL_PROCESSES": processes and str(processes),
+        "PIXELMILL_THREADS": threads and str(threads),
+        "PIXELMILL_PROVIDER": provider,
+    }
+    os.environ.update({name: value for name, value in given.items() if value})
+
+    from workers.errors import BrokerError
+    from workers.settings import settings, without_password
+    from workers.store import JobStore
+
+    config = settings()
+    if config.broker is None:
+        raise BrokerError(
+            "a worker needs a broker: set PIXELMILL_BROKER or give --broker, e.g. redis://localhost:6379/0 "
+            "(`pixelmill run` brings its own)"
+        )
+    JobStore(config.store or config.broker).ping()
+
+    from workers.app import app
+    from workers.tasks import processes_per_worker, threads_per_process
+
+    where = ", ".join(map(str, config.allowed_roots))
+    click.echo(
+        f"worker on {without_password(config.broker)}, queue {config.queue!r}: {processes_per_worker()} processes × "
+        f"{threads_per_process()} threads, folders {where}",
+        err=True,
+    )
+    sys.stderr.flush()
+    app.worker_main(
+        [
+            "worker",
+            "--pool=prefork",
+            f"--concurrency={processes_per_worker()}",
+            f"--loglevel={log_level}",
+            f"--queues={config.queue}",
+            "--without-gossip",
+            "--without-mingle",
+            "--without-heartbeat",
+            f"--hostname=pixelmill-{os.getpid()}@%h",
+        ]
+    )

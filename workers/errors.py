@@ -1,0 +1,33 @@
+"""Everything that can go wrong between a job and its results.
+
+PixelmillError
+└── JobError                this job can't run or go on; its finished results stay
+    ├── SourceError         the input is missing, empty or not readable
+    ├── OutputError         results can't be written: permission, full disk, another run in the same folder
+    ├── BrokerError         the broker or the store can't be reached, or gives up
+    └── WorkerError         workers die again and again, or none is there
+"""
+
+from __future__ import annotations
+
+from pipelines.errors import PixelmillError
+
+
+class JobError(PixelmillError):
+    """A job can't run, or not go on. What was finished stays; the same command continues it."""
+
+
+class SourceError(JobError):
+    """The input is missing, holds no images, or can't be read."""
+
+
+class OutputError(JobError):
+    """Results can't be written where they should be."""
+
+
+class BrokerError(JobError):
+    """The broker or the store can't be reached."""
+
+
+class WorkerError(JobError):
+    """Workers die again and again without finishing anything."""

@@ -1,0 +1,252 @@
+"""What is finished, on disk: a journal an attempt, merged into `results.jsonl`.
+
+Each attempt at a shard appends to a file of its own, so no two processes ever write into one; a line that a kill cut
+off is not a line. `settle` merges the journals into `results.jsonl` (sorted by name, one line an image, replaced at
+once) and may be interrupted and repeated at any point: that is what makes a run continue after a kill at any moment.
+
+    DST/results.jsonl
+    DST/.pixelmill/journal/<job>/<shard>.<random>.jsonl
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from threading import Lock
+from typing import Any, TypeAlias
+
+from workers.atomic import write_atomically
+from workers.folder import Found, sort_key
+
+RESULTS = "results.jsonl"
+STATE = ".pixelmill"
+
+# Failures that lie in the image's bytes alone; the same bytes would fail again. All others are tried again.
+LASTING = frozenset({"empty_file", "not_an_image", "truncated", "corrupt", "unsupported_pixels"})
+
+# A picture on which so many attempts ended without a result is taken for what killed them.
+FATAL_STARTS = 3
+
+Line: TypeAlias = dict[str, Any]
+
+
+def journal_folder(output: Path, job: str) -> Path:
+    """Where the journals of a job are."""
+    return output / STATE / "journal" / job
+
+
+class Journal:
+    """The open journal of one attempt; many threads may write."""
+
+    def __init__(self, output: Path, job: str, shard: str, attempt: str) -> None:
+        """Begin a journal. Raises OSError if it can't be created."""
+        folder = journal_folder(output, job)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / f"{shard}.{attempt.rpartition(':')[2]}.jsonl"
+        self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+        self._lock = Lock()
+
+    def start(self, name: str) -> None:
+        """Note that work on an image begins, so that a process that dies on it leaves a trace."""
+        self._append({"start": name})
+
+    def result(self, line: Line) -> None:
+        """Append an image's result. Raises OSError when the disk is full."""
+        self._append(line)
+
+    def is_current(self) -> bool:
+        """Whether the journal is still in its place; if not, the job was ended without this attempt."""
+        try:
+            return os.path.samestat(self.path.stat(), os.fstat(self._file))
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Sync and close."""
+        try:
+            os.fsync(self._file)
+        finally:
+            os.close(self._file)
+
+    def _append(self, line: Line) -> None:
+        data = (json.dumps(line, ensure_ascii=True, separators=(",", ":")) + "\n").encode()
+        with self._lock:
+            written = os.write(self._file, data)
+            if written != len(data):  # a disk that fills up takes a part; the rest of the line must not follow later
+                raise OSError(28, "No space left on device", str(self.path))
+
+
+def read_lines(path: Path) -> Iterator[Line]:
+    """Read the whole lines of a JSON Lines file; a torn or foreign line is passed over, a missing file is empty."""
+    try:
+        with path.open("rb") as file:
+            for raw in file:
+                if not raw.endswith(b"\n"):
+                    return
+                try:
+                    line = json.loads(raw)
+                except ValueError:
+                    continue
+                if isinstance(line, dict):
+                    yield line
+    except FileNotFoundError:
+        return
+
+
+@dataclass(slots=True)
+class Earlier:
+    """What earlier attempts at a shard left: finished lines by name, and how often work on a name began in vain."""
+
+    finished: dict[str, Line] = field(default_factory=dict)
+    starts: dict[str, int] = field(default_factory=dict)
+
+
+def earlier_attempts(output: Path, job: str, shard: str) -> Earlier:
+    """Read the journals of a shard's earlier attempts."""
+    earlier = Earlier()
+    for path in sorted(journal_folder(output, job).glob(f"{shard}.*.jsonl")):
+        for line in read_lines(path):
+            if "start" in line:
+                earlier.starts[line["start"]] = earlier.starts.get(line["start"], 0) + 1
+            elif "image" in line:
+                earlier.finished[line["image"]] = line
+    for name in earlier.finished:
+        earlier.starts.pop(name, None)
+    return earlier
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What `results.jsonl` holds."""
+
+    ok: int = 0
+    failed_by_code: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> int:
+        """Images that gave an error."""
+        return sum(self.failed_by_code.values())
+
+
+def settle(output: Path) -> None:
+    """Merge all journals into `results.jsonl`; a newer line of an image replaces the older.
+
+    Raises OSError if that can't be written; then nothing is changed.
+    """
+    journals = output / STATE / "journal"
+    jobs = sorted(path for path in journals.glob("*") if path.is_dir())
+    if not jobs:
+        return
+    results = output / RESULTS
+    streams = [_sorted_lines(results), *(_job_lines(job) for job in jobs)]
+    with write_atomically(results) as file:
+        for line in _merged(streams):
+            file.write(json.dumps(line, ensure_ascii=True, separators=(",", ":")).encode() + b"\n")
+    for job in jobs:
+        shutil.rmtree(job, ignore_errors=True)
+
+
+def totals(output: Path) -> Totals:
+    """Count what `results.jsonl` holds."""
+    ok = 0
+    failed: dict[str, int] = {}
+    for line in read_lines(output / RESULTS):
+        if line.get("status") == "ok":
+            ok += 1
+        else:
+            code = str(line.get("error", {}).get("code", "unknown"))
+            failed[code] = failed.get(code, 0) + 1
+    return Totals(ok, failed)
+
+
+def _merged(streams: list[Iterable[Line]]) -> Iterator[Line]:
+    keyed = [_keyed(stream, age) for age, stream in enumerate(streams)]
+    last: tuple[str, ...] | None = None
+    for key, _, line in heapq.merge(*keyed, key=lambda entry: entry[:2]):
+        if key != last:
+            yield line
+        last = key
+
+
+def _keyed(stream: Iterable[Line], age: int) -> Iterator[tuple[tuple[str, ...], int, Line]]:
+    for line in stream:
+        yield sort_key(line["image"]), -age, line
+
+
+def _sorted_lines(results: Path) -> Iterable[Line]:
+    """The lines of `results.jsonl`, streamed; sorted in memory if someone has changed their order."""
+    last: tuple[str, ...] = ()
+    for line in read_lines(results):
+        key = sort_key(str(line.get("image", "")))
+        if key < last:
+            return sorted((li for li in read_lines(results) if "image" in li), key=lambda li: sort_key(li["image"]))
+        last = key
+    return (line for line in read_lines(results) if "image" in line)
+
+
+def _job_lines(job: Path) -> Iterator[Line]:
+    """A job's lines in order: its shards were cut in order, so only each shard's own lines need sorting."""
+    by_shard: dict[str, list[Path]] = {}
+    for path in sorted(job.glob("*.jsonl")):
+        by_shard.setdefault(path.name.partition(".")[0], []).append(path)
+    for shard in sorted(by_shard):
+        lines = {line["image"]: line for path in by_shard[shard] for line in read_lines(path) if "image" in line}
+        yield from sorted(lines.values(), key=lambda line: sort_key(line["image"]))
+
+
+class Finished:
+    """Which images need no work: those whose result was computed from the same bytes in the same way.
+
+    Size and modification time stand for the bytes; where they differ, the checksum decides. Kept small (about 200 bytes
+    an image), because a client may resume a million.
+    """
+
+    def __init__(self, output: Path, fingerprint: str) -> None:
+        self._known: dict[bytes, tuple[bytes, bytes]] = {}
+        for line in read_lines(output / RESULTS):
+            if line.get("fingerprint") != fingerprint or not _lasting(line):
+                continue
+            name, stat = str(line.get("image", "")), line.get("file", {})
+            sha256 = bytes.fromhex(line.get("sha256") or "")
+            self._known[_digest(name)] = (_stamp(int(stat.get("bytes", -1)), int(stat.get("mtime_ns", -1))), sha256)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def covers(self, found: Found, root: Path) -> bool:
+        """Whether this image has a result already."""
+        known = self._known.get(_digest(found.name))
+        if known is None or found.size < 0:
+            return False
+        stamp, sha256 = known
+        return stamp == _stamp(found.size, found.mtime_ns) or (
+            bool(sha256) and _file_sha256(root / found.name) == sha256
+        )
+
+
+def _lasting(line: Line) -> bool:
+    return line.get("status") == "ok" or line.get("error", {}).get("code") in LASTING
+
+
+def _digest(name: str) -> bytes:
+    return blake2b(os.fsencode(name), digest_size=16).digest()
+
+
+def _stamp(size: int, mtime_ns: int) -> bytes:
+    return size.to_bytes(8, "little", signed=True) + mtime_ns.to_bytes(8, "little", signed=True)
+
+
+def _file_sha256(path: Path) -> bytes:
+    import hashlib
+
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError:
+        return b""

@@ -1,0 +1,71 @@
+"""The output folder: one run at a time, and always for the same pipeline and input."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from workers.atomic import write_atomically
+from workers.errors import OutputError
+from workers.journal import STATE
+
+_JOB = "job.json"
+
+
+@contextmanager
+def claim_output(output: Path) -> Iterator[None]:
+    """Hold the output folder for one run; the kernel lets go of it when the process ends, however that ends.
+
+    Raises OutputError if it can't be created or written, or if another run holds it.
+    """
+    import fcntl
+
+    state = output / STATE
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        handle = os.open(state / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise OutputError(f"output folder {output} can't be written: {error.strerror or error}") from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise OutputError(
+                f"another run works into {output}: wait for it, end it, or choose another --out"
+            ) from error
+        _prove_writable(state)
+        yield
+    finally:
+        os.close(handle)
+
+
+def remembered(output: Path) -> dict[str, Any] | None:
+    """What the last run into this folder noted about itself; None if there was none."""
+    try:
+        noted: dict[str, Any] = json.loads((output / STATE / _JOB).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return noted if isinstance(noted, dict) else None
+
+
+def remember(output: Path, note: dict[str, Any]) -> None:
+    """Note what this run does. Raises OutputError if that can't be written."""
+    try:
+        with write_atomically(output / STATE / _JOB) as file:
+            file.write(json.dumps(note, indent=1).encode())
+    except OSError as error:
+        raise OutputError(f"output folder {output} can't be written: {error.strerror or error}") from error
+
+
+def _prove_writable(state: Path) -> None:
+    probe = state / f"probe.{os.getpid()}"
+    try:
+        probe.write_bytes(b"x" * 4096)  # an empty file fits on a full disk
+    except OSError as error:
+        raise OutputError(f"output folder {state.parent} can't be written: {error.strerror or error}") from error
+    finally:
+        probe.unlink(missing_ok=True)

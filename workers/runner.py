@@ -1,0 +1,362 @@
+"""`run`: one job from its input to its report, with a broker and a worker of its own unless one is configured."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import redis
+
+from pipelines.card import Card, Provider, model_checksum
+from pipelines.catalog import PipelineEntry, find_pipeline, model_for
+from pipelines.params import fingerprint, resolve_params
+from workers.embedded import EmbeddedBroker, EmbeddedWorker, preload_json
+from workers.errors import BrokerError, JobError, OutputError
+from workers.feeder import Feeder, cut
+from workers.folder import Source, open_source
+from workers.jobs import JobSpec, new_job_id
+from workers.journal import RESULTS, STATE, Finished, Totals, settle, totals
+from workers.output import claim_output, remember, remembered
+from workers.settings import Settings, settings
+from workers.store import JobStore, Progress
+
+_POLL_SECONDS = 0.1
+_STOP_SECONDS = 3.0  # images in work are finished and kept when a run is interrupted
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the user asked `run` to do."""
+
+    pipeline: str
+    source: str
+    output: Path
+    model: str | None = None
+    params: dict[str, Any] = field(default_factory=dict)
+    overlays: bool = True
+    force: bool = False
+    provider: Provider = "auto"
+    allow_fallback: bool = False
+
+
+@dataclass(slots=True)
+class View:
+    """What a progress display may show; updated while the run goes on."""
+
+    total: int | None = None
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+    phase: str = "starting"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended. totals: all of `results.jsonl`; ran: images computed by this run."""
+
+    spec: JobSpec
+    totals: Totals
+    ran: int
+    skipped: int
+    seconds: float
+    provider: str | None
+    interrupted: bool
+    first_result_seconds: float | None
+
+    @property
+    def images_per_second(self) -> float:
+        """Images computed by this run per second of the whole command; 0 if there were none."""
+        return self.ran / self.seconds if self.ran and self.seconds else 0.0
+
+
+class Interrupts:
+    """Ctrl-C and SIGTERM become a flag; the second one takes effect at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+
+def run(request: Request, view: View, refresh: Callable[[View], None]) -> Outcome:
+    """Do a whole job.
+
+    refresh: called now and then with what there is to show.
+    Raises PixelmillError if the job can't run or go on; what was finished is kept, and the same request continues.
+    """
+    started = time.monotonic()
+    with Interrupts() as interrupts:
+        entry = find_pipeline(request.pipeline)
+        model_path, card = model_for(entry, request.model)
+        params = resolve_params(card, request.params)
+        source = open_source(request.source)
+        output = request.output.expanduser().resolve()
+        _refuse_overlap(source, output)
+        spec = _spec(request, entry, model_path, card, params.model_dump(mode="json"), source, output)
+        with claim_output(output):
+            _check_same_job(output, spec, request)
+            return _Run(request, spec, source, view, refresh, interrupts, started).execute()
+
+
+class _Run:
+    """The state of one run while it goes on."""
+
+    def __init__(
+        self,
+        request: Request,
+        spec: JobSpec,
+        source: Source,
+        view: View,
+        refresh: Callable[[View], None],
+        interrupts: Interrupts,
+        started: float,
+    ) -> None:
+        self.request, self.spec, self.source = request, spec, source
+        self.view, self._refresh, self.interrupts, self.started = view, refresh, interrupts, started
+        self.started_at = datetime.now(UTC)
+        self.output = Path(spec.output)
+        self.config: Settings = settings()
+        self.scanned = 0
+        self.provider: str | None = None
+        self.first_result: float | None = None
+        self.last: Progress | None = None
+
+    def execute(self) -> Outcome:
+        """Settle what an earlier run left, compute the rest, close the job."""
+        try:
+            settle(self.output)
+            if self.request.force:
+                (self.output / RESULTS).unlink(missing_ok=True)
+            finished = Finished(self.output, self.spec.fingerprint)
+            note = remembered(self.output) or {}
+            if note.get("closed") and finished and not self._remaining_any(finished):
+                return self._outcome(interrupted=False)
+            remember(self.output, {"spec": self.spec.model_dump(mode="json"), "closed": False})
+            self._work(finished)
+            if self.interrupts.requested:
+                settle(self.output)
+                return self._outcome(interrupted=True)
+            remember(self.output, {"spec": self.spec.model_dump(mode="json"), "closed": True})
+            return self._outcome(interrupted=False)
+        except OSError as error:
+            where = error.filename or self.output
+            raise OutputError(f"{where} can't be written: {error.strerror or error}") from error
+
+    def _remaining_any(self, finished: Finished) -> bool:
+        for found in self.source.scan():
+            if not finished.covers(found, self.source.root):
+                self.view.skipped = 0
+                return True
+            self.view.skipped += 1
+        return False
+
+    def _names(self, finished: Finished) -> Iterator[str]:
+        for found in self.source.scan():
+            self.scanned += 1
+            if finished.covers(found, self.source.root):
+                self.view.skipped += 1
+            else:
+                yield found.name
+
+    def _work(self, finished: Finished) -> None:
+        with self._services() as (app, store, worker):
+            store.create(self.spec.job)
+            count = threading.Thread(target=self._count, daemon=True)
+            count.start()
+            hands = 2 if worker is not None else 8
+            shards = cut(self._names(finished), self.config.shard_images, self._left, hands)
+            feeder = Feeder(app, store, self.spec, shards, self.config.queue)
+            try:
+                self._drive(feeder, store, worker)
+            except BaseException:
+                self._give_up(store, worker)
+                raise
+            if self.interrupts.requested:
+                self._give_up(store, worker)
+            elif worker is None:
+                store.forget(self.spec.job)
+
+    def _drive(self, feeder: Feeder, store: JobStore, worker: EmbeddedWorker | None) -> None:
+        self.view.phase = self.spec.pipeline
+        open_shards, closing = 0, False
+        while not self.interrupts.requested:
+            try:
+                if not closing:
+                    feeder.feed(open_shards)
+                progress = store.progress(self.spec.job)
+                lost = worker is not None and worker.watch(self._done(progress))
+                feeder.bring_back(progress, lost)
+            except redis.RedisError as error:
+                raise BrokerError(f"the broker went away: {error}. The same command continues the job") from error
+            open_shards = progress.open
+            self._show(progress)
+            if progress.state == "failed":
+                raise JobError(progress.reason or "the job failed without a reason")
+            if progress.state == "closed":
+                return
+            if feeder.exhausted and progress.open == 0 and not closing:
+                closing = True
+                self.view.phase = "report"
+                feeder.close(self._summary(progress))
+            time.sleep(_POLL_SECONDS if self.first_result is not None else _POLL_SECONDS / 4)
+
+    def _done(self, progress: Progress) -> int:
+        return progress.ok + progress.failed + progress.partly
+
+    def _show(self, progress: Progress) -> None:
+        self.last = progress
+        self.provider = progress.provider or self.provider
+        self.view.done, self.view.failed = self._done(progress), progress.failed
+        if self.view.done and self.first_result is None:
+            self.first_result = time.monotonic() - self.started
+        self._refresh(self.view)
+
+    def _count(self) -> None:
+        self.view.total = self.source.count()
+
+    def _left(self) -> int | None:
+        return None if self.view.total is None else max(0, self.view.total - self.scanned)
+
+    def _give_up(self, store: JobStore, worker: EmbeddedWorker | None) -> None:
+        """End the job where it is; images in work are finished and kept."""
+        with contextlib.suppress(redis.RedisError):
+            if store.progress(self.spec.job).state == "running":
+                store.end(self.spec.job, "cancelled")
+            deadline = time.monotonic() + _STOP_SECONDS
+            while time.monotonic() < deadline and (progress := store.progress(self.spec.job)).live:
+                self._show(progress)
+                if worker is None or not worker.is_alive():
+                    break
+                time.sleep(_POLL_SECONDS)
+
+    @contextlib.contextmanager
+    def _services(self) -> Iterator[tuple[Any, JobStore, EmbeddedWorker | None]]:
+        """Broker, store and (embedded) worker; what this run started is gone afterwards, whatever happens."""
+        if self.config.broker is not None:
+            store = JobStore(self.config.store or self.config.broker)
+            store.ping()
+            from workers.app import make_app
+
+            yield make_app(self.config.broker), store, None
+            return
+        data = self.config.embedded_data or self.output / STATE / "broker"
+        shutil.rmtree(data, ignore_errors=True)
+        broker = EmbeddedBroker(data)
+        log = self.output / STATE / "worker.log"
+        log.unlink(missing_ok=True)
+        worker = EmbeddedWorker(broker.url, self.config, log, preload_json(self.spec))
+        try:
+            worker.start()
+            from workers.app import make_app  # while the worker starts: Celery takes a third of a second to import
+
+            yield make_app(broker.url), JobStore(broker.url), worker
+        finally:
+            worker.stop(grace_seconds=0)
+            broker.stop()
+
+    def _summary(self, progress: Progress) -> dict[str, Any]:
+        seconds = time.monotonic() - self.started
+        ran = progress.ok + progress.failed
+        return {
+            "pipeline": self.spec.pipeline,
+            "root": self.spec.root,
+            "model": {"name": self.spec.model_name, "sha256": self.spec.model_sha256},
+            "params": self.spec.params,
+            "provider": self.provider,
+            "done": progress.ok,
+            "failed": progress.failed,
+            "failed_by_code": dict(progress.failed_by_code),
+            "images_per_second": round(ran / seconds, 2) if seconds else 0,
+            "seconds": round(seconds, 2),
+            "started": self.started_at.isoformat(timespec="seconds"),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "kept": self.view.skipped,
+            "interrupted": False,
+        }
+
+    def _outcome(self, *, interrupted: bool) -> Outcome:
+        ran = self.last.ok + self.last.failed + self.last.partly if self.last is not None else 0
+        return Outcome(
+            spec=self.spec,
+            totals=totals(self.output),
+            ran=ran,
+            skipped=self.view.skipped,
+            seconds=time.monotonic() - self.started,
+            provider=self.provider,
+            interrupted=interrupted,
+            first_result_seconds=self.first_result,
+        )
+
+
+def _spec(
+    request: Request,
+    entry: PipelineEntry,
+    model_path: Path,
+    card: Card,
+    params: dict[str, Any],
+    source: Source,
+    output: Path,
+) -> JobSpec:
+    checksum = model_checksum(model_path)
+    return JobSpec(
+        job=new_job_id(),
+        pipeline=entry.name,
+        model=str(model_path),
+        model_name=card.name,
+        model_sha256=checksum,
+        params=params,
+        fingerprint=fingerprint(entry.name, checksum, params),
+        root=str(source.root),
+        output=str(output),
+        overlays=request.overlays,
+        provider=request.provider,
+        allow_fallback=request.allow_fallback,
+    )
+
+
+def _check_same_job(output: Path, spec: JobSpec, request: Request) -> None:
+    """Refuse to mix the results of two inputs or two pipelines in one folder."""
+    note = remembered(output)
+    if note is None or request.force:
+        return
+    before = note.get("spec", {})
+    for what, then, now in (
+        ("pipeline", before.get("pipeline"), spec.pipeline),
+        ("input", before.get("root"), spec.root),
+    ):
+        if then != now:
+            raise OutputError(
+                f"{output} holds results of {what} {then}, not {now}: choose another --out or replace them with --force"
+            )
+
+
+def _refuse_overlap(source: Source, output: Path) -> None:
+    """The overlays must not be found as input by the next run."""
+    if source.names is None and (output == source.root or output.is_relative_to(source.root)):
+        raise OutputError(
+            f"output folder {output} lies in the input folder {source.root}, so the next run would take the drawn "
+            "pictures for input: choose an --out outside it"
+        )

@@ -1,0 +1,84 @@
+"""What an operator can set, by environment variables that start with PIXELMILL_."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pipelines.card import Provider, first_error
+from pipelines.errors import ParameterError
+
+
+class Settings(BaseSettings):
+    """Settings of clients and workers, each from the environment variable PIXELMILL_<NAME>."""
+
+    model_config = SettingsConfigDict(env_prefix="PIXELMILL_", extra="ignore", frozen=True)
+
+    broker: str | None = Field(None, description="broker URL (redis://, rediss://, redis+socket://); none: embedded")
+    store: str | None = Field(None, description="state store URL (Redis or Valkey); none: the broker")
+    queue: str = Field("pixelmill", min_length=1, description="name of the queue shards go to")
+    roots: str | None = Field(None, description="folders a worker may read and write below, separated like PATH")
+    models: str | None = Field(None, description="folders with model files known by name, separated like PATH")
+    processes: int = Field(0, ge=0, le=256, description="processes of a worker; 0: by the cores")
+    threads: int = Field(0, ge=0, le=256, description="pictures in work at once in a process; 0: by the cores")
+    provider: Provider = Field("auto", description="execution provider of workers: auto, cpu, cuda, tensorrt")
+    max_pixels: int = Field(100_000_000, ge=1, description="largest picture, in pixels")
+    max_bytes: int = Field(256 * 2**20, ge=1, description="largest image file, in bytes")
+    shard_images: int = Field(16, ge=1, le=256, description="images in one message")
+    shard_seconds: int = Field(600, ge=10, description="hard time limit of one shard")
+    lease_seconds: float = Field(5.0, ge=1, le=60, description="a worker that is silent for so long has lost its shard")
+    visibility_timeout: int | None = Field(
+        None, ge=20, description="seconds after which the broker redelivers; none: twice shard_seconds"
+    )
+    embedded_data: Path | None = Field(None, description="folder for the embedded broker's data; none: a temporary one")
+
+    @model_validator(mode="after")
+    def _redelivery_waits_for_the_hard_limit(self) -> Settings:
+        if self.visibility_timeout is not None and self.visibility_timeout <= self.shard_seconds:
+            raise ValueError(
+                f"visibility_timeout {self.visibility_timeout} must be above shard_seconds {self.shard_seconds}, or "
+                "the broker would hand out shards that are still being worked on"
+            )
+        return self
+
+    @property
+    def redelivery_seconds(self) -> int:
+        """The broker's visibility timeout."""
+        return self.visibility_timeout or 2 * self.shard_seconds
+
+    @property
+    def allowed_roots(self) -> tuple[Path, ...]:
+        """Folders a worker may touch, resolved; the current folder if none are set."""
+        parts = [part for part in (self.roots or "").split(os.pathsep) if part]
+        return tuple(Path(part).resolve() for part in parts) or (Path.cwd().resolve(),)
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """Read the settings once.
+
+    Raises ParameterError that names the variable and what is wrong with it.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise ParameterError(_say(error)) from error
+
+
+def _say(error: ValidationError) -> str:
+    name, _, reason = first_error(error).partition(": ")
+    return f"environment variable PIXELMILL_{name.upper()}: {reason}" if name != "it" else reason
+
+
+def without_password(url: str) -> str:
+    """A URL that may be shown: its password replaced by ***."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))

@@ -1,0 +1,216 @@
+"""One attempt at one shard: the heart of a worker.
+
+The attempt takes the lease, skips what earlier attempts finished, takes every other image the whole way, writes each
+result to its own journal at once, and ends the shard. A heart-beat renews the lease meanwhile; when the lease is lost
+or the job is cancelled, no further image is begun.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import PixelmillError
+from workers.errors import OutputError
+from workers.jobs import JobSpec, Shard, new_attempt
+from workers.journal import FATAL_STARTS, Earlier, Journal, Line, earlier_attempts
+from workers.lease import Tally, heart_beat, take_lease
+from workers.overlays import SHORTER_SIDE, overlay_name, write_overlay
+from workers.store import JobStore
+
+if TYPE_CHECKING:
+    from pipelines.image import Picture
+    from pipelines.pipeline import Pipeline
+    from pipelines.results import Result
+
+log = logging.getLogger(__name__)
+
+OpenPipeline = Callable[[JobSpec], "Pipeline"]
+
+
+def attempt_shard(
+    shard: Shard,
+    store: JobStore,
+    open_pipeline: OpenPipeline,
+    *,
+    threads: int,
+    lease_seconds: float,
+    roots: tuple[Path, ...],
+) -> None:
+    """Make one attempt at a shard.
+
+    Returns quietly if the shard is done, the job has ended or another living process works on it. Anything that
+    concerns the whole job (a model that won't load, a full disk) ends the job with its reason.
+    """
+    spec, attempt = shard.spec, new_attempt()
+    if not take_lease(store, spec.job, shard.key, attempt, lease_seconds):
+        return
+    tally, stop = Tally(), Event()
+    with heart_beat(store, spec.job, shard.key, attempt, lease_seconds, tally, stop) as lost:
+        try:
+            _check_roots(spec, roots)
+            pipeline = open_pipeline(spec)
+            store.note_provider(spec.job, pipeline.session.provider)
+            _process(shard, attempt, pipeline, tally, stop, threads, roots)
+        except PixelmillError as error:
+            log.exception("job %s ends", spec.job)
+            store.end(spec.job, "failed", str(error))
+            return
+        except OSError as error:
+            log.exception("job %s ends", spec.job)
+            store.end(spec.job, "failed", _say_output(error, spec))
+            return
+    if stop.is_set():
+        log.warning(
+            "shard %s of job %s left unfinished: %s", shard.key, spec.job, "lease lost" if lost else "job ended"
+        )
+        return
+    if not store.finish(spec.job, shard.key, attempt, tally.ok, tally.failed_by_code):
+        log.warning("shard %s of job %s was taken over by another attempt", shard.key, spec.job)
+
+
+def _process(
+    shard: Shard, attempt: str, pipeline: Pipeline, tally: Tally, stop: Event, threads: int, roots: tuple[Path, ...]
+) -> None:
+    spec = shard.spec
+    root, output = Path(spec.root), Path(spec.output)
+    earlier = earlier_attempts(output, spec.job, shard.key)
+    for line in earlier.finished.values():
+        tally.add(line)
+    remaining = [name for name in shard.images if name not in earlier.finished]
+    if not remaining:
+        return
+    about = _about(spec, pipeline)
+    journal = Journal(output, spec.job, shard.key, attempt)
+
+    def write(result: Result, picture: Picture | None) -> Result:
+        if not journal.is_current():
+            stop.set()
+            return result
+        if result.found is not None and picture is not None and spec.overlays:
+            result = _draw(result, picture, output)
+        line = {**result.to_json(), **_stat(root / result.image), **about}
+        if spec.overlays and result.ok:
+            line["overlay"] = overlay_name(result.image)
+        journal.result(line)
+        tally.add(line)
+        return result
+
+    def sources(names: list[str]) -> Iterator[Any]:
+        for name in names:
+            path = root / name
+            if not _inside(path, roots):
+                failure = _failed(name, "outside_roots", "the file lies outside the folders this worker may read")
+                write(failure, None)
+                continue
+            yield name, path
+
+    try:
+        calm, suspects = _suspects(remaining, earlier)
+        for name in [n for n in suspects if earlier.starts[n] >= FATAL_STARTS]:
+            write(
+                _failed(
+                    name, "crashed", f"the process died {earlier.starts[name]} times while it worked on this image"
+                ),
+                None,
+            )
+            suspects.remove(name)
+        enough = (SHORTER_SIDE, SHORTER_SIDE) if spec.overlays else None
+        for names, width in ((calm, threads), (suspects, 1)):
+            # a suspect runs alone, so that if the process dies again the guilty image is known
+            for _ in pipeline.map(
+                sources(names),
+                threads=width,
+                then=write,
+                before=journal.start,
+                stop=stop,
+                enough=enough,
+                ordered=False,
+                batch=1 if width == 1 and threads > 1 else None,
+            ):
+                pass
+    finally:
+        journal.close()
+
+
+def _suspects(remaining: list[str], earlier: Earlier) -> tuple[list[str], list[str]]:
+    suspects = [name for name in remaining if earlier.starts.get(name)]
+    return [name for name in remaining if name not in earlier.starts], suspects
+
+
+def _about(spec: JobSpec, pipeline: Pipeline) -> Line:
+    return {
+        "pipeline": spec.pipeline,
+        "model": {"name": spec.model_name, "sha256": spec.model_sha256},
+        "params": spec.params,
+        "fingerprint": spec.fingerprint,
+        "provider": pipeline.session.provider,
+    }
+
+
+def _draw(result: Result, picture: Picture, output: Path) -> Result:
+    from pipelines.draw import draw
+    from pipelines.pipeline import Stopwatch, with_timing
+
+    watch = Stopwatch()
+    assert result.found is not None  # noqa: S101 - the caller has looked
+    drawn = draw(picture.pixels, picture.size, result.found)
+    drew = watch.lap()
+    try:
+        write_overlay(output / overlay_name(result.image), drawn)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return replace(
+            _failed(result.image, "output_failed", "its name is too long for an overlay"), sha256=result.sha256
+        )
+    return with_timing(result, draw=drew, write=watch.lap())
+
+
+def _failed(name: str, code: Any, message: str) -> Result:
+    from pipelines.results import Failure, Result
+
+    return Result(name, error=Failure(code, message))
+
+
+def _stat(path: Path) -> Line:
+    try:
+        stat = path.stat()
+    except OSError:
+        return {}
+    return {"file": {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}}
+
+
+def _inside(path: Path, roots: tuple[Path, ...]) -> bool:
+    resolved = path.resolve()
+    return any(resolved.is_relative_to(root) for root in roots)
+
+
+def _check_roots(spec: JobSpec, roots: tuple[Path, ...]) -> None:
+    for what, folder in (("output folder", spec.output), ("input folder", spec.root), ("model file", spec.model)):
+        if not _inside(Path(folder), roots) and not (what == "model file" and _is_known_model(folder)):
+            allowed = ", ".join(map(str, roots))
+            raise OutputError(
+                f"{what} {folder} lies outside the folders the worker may touch ({allowed}): set PIXELMILL_ROOTS or "
+                "`pixelmill worker --root`"
+            )
+
+
+def _is_known_model(path: str) -> bool:
+    from pipelines.catalog import model_folders
+
+    return any(Path(path).resolve().parent == folder.resolve() for folder in model_folders())
+
+
+def _say_output(error: OSError, spec: JobSpec) -> str:
+    what = error.filename or spec.output
+    if error.errno == errno.ENOSPC:
+        return f"the disk is full: {what} could not be written. Free some space and run the same command again"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{what} can't be written ({error.strerror}): check the permissions of {spec.output}"
+    return f"{what}: {error.strerror or error}"

@@ -1,0 +1,135 @@
+"""The two Celery tasks, thin: a message is read, the work is done elsewhere."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from pipelines.errors import ModelError, PixelmillError
+from workers.app import TASK_CLOSE, TASK_SHARD, app
+from workers.closing import close_job
+from workers.jobs import Close, JobSpec, Shard
+from workers.settings import settings
+from workers.shard import attempt_shard
+from workers.store import JobStore
+
+if TYPE_CHECKING:
+    from pipelines.pipeline import Pipeline
+
+log = logging.getLogger(__name__)
+
+PRELOAD = "PIXELMILL_PRELOAD"  # a JobSpec a worker started for one job loads before its first message
+MODELS_KEPT = 2
+
+_pipelines: dict[str, Pipeline] = {}
+_opening = Lock()
+_store: JobStore | None = None
+
+
+@app.task(name=TASK_SHARD)  # type: ignore[untyped-decorator]
+def shard(message: dict[str, Any]) -> None:
+    """Make an attempt at a shard."""
+    try:
+        parsed = Shard.model_validate(message)
+    except ValidationError:
+        log.exception("a shard message is not valid and is dropped")
+        return
+    config = settings()
+    attempt_shard(
+        parsed,
+        store(),
+        open_pipeline,
+        threads=threads_per_process(),
+        lease_seconds=config.lease_seconds,
+        roots=config.allowed_roots,
+    )
+
+
+@app.task(name=TASK_CLOSE)  # type: ignore[untyped-decorator]
+def close(message: dict[str, Any]) -> None:
+    """Merge a job's results and draw up its report."""
+    try:
+        parsed = Close.model_validate(message)
+    except ValidationError:
+        log.exception("a close message is not valid and is dropped")
+        return
+    close_job(parsed, store(), lease_seconds=settings().lease_seconds)
+
+
+def store() -> JobStore:
+    """This process's connection to the job store."""
+    global _store
+    if _store is None:
+        config = settings()
+        url = config.store or config.broker
+        assert url is not None  # noqa: S101 - a worker without a broker does not start
+        _store = JobStore(url)
+    return _store
+
+
+def processes_per_worker() -> int:
+    """Pool processes of this worker: two, so that one works while the other fetches its next message."""
+    from pipelines.cores import available_cores
+
+    return settings().processes or min(2, available_cores())
+
+
+def threads_per_process() -> int:
+    """Pictures in work at once in one pool process: the cores divided among the processes."""
+    from pipelines.cores import available_cores
+
+    return settings().threads or max(1, -(-available_cores() // processes_per_worker()))
+
+
+def open_pipeline(spec: JobSpec) -> Pipeline:
+    """Give the pipeline of a job, loaded once a process and kept while it is used.
+
+    Raises ModelError if this machine's model file is another than the job's, or as `pipelines.pipeline.build`.
+    """
+    from pipelines.image import Limits
+    from pipelines.pipeline import build
+
+    key = f"{spec.fingerprint} {spec.provider} {spec.allow_fallback}"
+    with _opening:
+        if key in _pipelines:
+            _pipelines[key] = _pipelines.pop(key)  # most recently used last
+            return _pipelines[key]
+        while len(_pipelines) >= MODELS_KEPT:
+            del _pipelines[next(iter(_pipelines))]
+        config = settings()
+        provider = spec.provider if spec.provider != "auto" else config.provider
+        pipeline = build(
+            Path(spec.model),
+            spec.params,
+            provider=provider,
+            allow_fallback=spec.allow_fallback,
+            limits=Limits(config.max_pixels, config.max_bytes),
+        )
+        if pipeline.session.checksum != spec.model_sha256:
+            raise ModelError(
+                f"model file {spec.model} on this worker has checksum {pipeline.session.checksum[:12]}, the job wants "
+                f"{spec.model_sha256[:12]}: give all machines the same file"
+            )
+        _pipelines[key] = pipeline
+        return pipeline
+
+
+def warm_up() -> None:
+    """Load the model this worker was started for, while its parent still connects to the broker."""
+    spec_json = os.environ.get(PRELOAD)
+    if not spec_json:
+        return
+
+    def load() -> None:
+        try:
+            open_pipeline(JobSpec.model_validate(json.loads(spec_json)))
+        except (PixelmillError, ValidationError, ValueError) as error:
+            log.info("warm-up did not load the model, the first shard will tell why: %s", error)
+
+    Thread(target=load, name="warm-up", daemon=True).start()
