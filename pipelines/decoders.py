@@ -1,4 +1,4 @@
-"""From bytes with a known header to RGB as stored: OpenCV where it is fastest or alone able, else Pillow, which is strict.
+"""From bytes with a known header to RGB as stored: by OpenCV where it is fastest or alone able, else by Pillow.
 
 Whatever these libraries raise on hostile data leaves as an ImageError.
 """
@@ -13,9 +13,11 @@ from typing import Any
 
 import cv2
 import numpy as np
+from cv2.utils import logging
 from numpy.typing import NDArray
 from PIL import BmpImagePlugin, GifImagePlugin, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 from PIL import WebPImagePlugin as WebPPlugin
+from PIL.Image import Image as PillowImage
 
 from pipelines.errors import ImageError
 from pipelines.headers import Header
@@ -43,6 +45,9 @@ _SCALE_FLAGS = {
 _RGB = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 _EOI = b"\xff\xd9"
 _QUIET_PILLOW = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+_ENDS_EARLY = re.compile(
+    r"truncated|unexpected end|not enough|EOF|buffer is not large|requires a buffer", re.IGNORECASE
+)
 _opencv_log = threading.Lock()
 
 
@@ -51,11 +56,7 @@ def decode_jpeg(data: bytes, header: Header, part: int) -> Image:
 
     Raises ImageError: truncated (no end marker after the first scan: OpenCV would fill the rest with grey), corrupt.
     """
-    if data.rfind(_EOI, header.data_offset) < 0:
-        message = (
-            f"the JPEG ends after {len(data):,} bytes without its end marker: it was cut off, probably in transfer"
-        )
-        raise ImageError("truncated", f"{message}; copy it again")
+    _check_end(data, header)
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _RGB | _SCALE_FLAGS[part])
     except cv2.error as error:
@@ -64,6 +65,15 @@ def decode_jpeg(data: bytes, header: Header, part: int) -> Image:
     if pixels is None or pixels.shape != wanted:
         raise ImageError("corrupt", "the JPEG's image data are damaged and can't be decoded")
     return pixels  # type: ignore[return-value]
+
+
+def _check_end(data: bytes, header: Header) -> None:
+    # inside image data no FF D9 can stand (T.81, B.1.1.5), and searching from behind finds a sound file's at once
+    if data.rfind(_EOI, header.data_offset) < 0:
+        message = (
+            f"the JPEG ends after {len(data):,} bytes without its end marker: it was cut off, probably in transfer"
+        )
+        raise ImageError("truncated", f"{message}; copy it again")
 
 
 def decode_other(data: bytes, header: Header) -> Image:
@@ -76,8 +86,8 @@ def decode_other(data: bytes, header: Header) -> Image:
         copy = bytearray(data)
         copy[header.orientation_at] = 1
         data = bytes(copy)
-    if header.format == "JPEG" and data.rfind(_EOI, header.data_offset) < 0:
-        raise ImageError("truncated", f"the JPEG ends after {len(data):,} bytes without its end marker; copy it again")
+    if header.format == "JPEG":
+        _check_end(data, header)
     if header.format == "PNG":
         check_png_sums(data)
     try:
@@ -87,14 +97,14 @@ def decode_other(data: bytes, header: Header) -> Image:
     except MemoryError as error:
         message = f"there is not enough memory to decode {header.width}×{header.height} pixels"
         raise ImageError("too_many_pixels", message) from error
-    except Exception as error:  # noqa: BLE001 decoders raise anything on hostile data; each becomes this image's error
+    except Exception as error:  # decoders raise anything on hostile data; each becomes this image's error
         raise _as_image_error(error, header) from error
 
 
 def _decode_strictly(data: bytes, header: Header) -> Image:
     if _QUIET_PILLOW not in warnings.filters:  # catch_warnings would change what other threads see
-        warnings.filters.insert(0, _QUIET_PILLOW)  # type: ignore[attr-defined]
-    with _READERS[header.format](io.BytesIO(data)) as picture:  # type: ignore[no-untyped-call]
+        warnings.filterwarnings("ignore", module=_QUIET_PILLOW[3].pattern)
+    with _READERS[header.format](io.BytesIO(data)) as picture:
         if picture.size != (header.width, header.height):
             raise ImageError("corrupt", f"the {header.format} contradicts itself about its size")
         if picture.mode in ("F", "I", "LAB", "I;16S", "I;16BS"):
@@ -102,6 +112,8 @@ def _decode_strictly(data: bytes, header: Header) -> Image:
                 "unsupported_pixels", f"the {header.format} holds {picture.mode!r} pixels; convert it to RGB"
             )
         picture.load()
+        if header.format == "PNG" and (header.progressive or _last_row_is_empty(picture)):
+            check_png_rows(data, header)
         if header.bit_depth == 16 and header.colour != "cmyk":
             return _decode_16_bits(data, header, picture.info.get("transparency"))
         if picture.mode == "RGB" and not header.alpha:
@@ -110,10 +122,13 @@ def _decode_strictly(data: bytes, header: Header) -> Image:
             pixels = over_white(np.asarray(picture.convert("RGBA")))
         else:
             pixels = np.array(picture.convert("RGB"))
-    # unwritten rows stay zero, and an interlaced picture's last row says nothing about its last pass
-    if header.format == "PNG" and (header.progressive or not pixels[-1].any() or header.alpha):
-        check_png_rows(data, header)
     return pixels
+
+
+def _last_row_is_empty(picture: PillowImage) -> bool:
+    """Whether the last row is all zeros, as it is where rows are missing (an interlaced picture's shows nothing)."""
+    width, height = picture.size
+    return picture.crop((0, height - 1, width, height)).getbbox() is None
 
 
 def _decode_16_bits(data: bytes, header: Header, transparent: Any) -> Image:
@@ -121,12 +136,12 @@ def _decode_16_bits(data: bytes, header: Header, transparent: Any) -> Image:
     if header.format == "PNG":
         check_png_rows(data, header)
     with _opencv_log:  # OpenCV writes what it thinks of a TIFF's tags on stderr
-        level = cv2.getLogLevel()
-        cv2.setLogLevel(0)
+        level = logging.getLogLevel()
+        logging.setLogLevel(logging.LOG_LEVEL_SILENT)
         try:
             stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         finally:
-            cv2.setLogLevel(level)
+            logging.setLogLevel(level)
     if stored is None or stored.shape[:2] != (header.height, header.width) or stored.dtype != np.uint16:
         raise ImageError("corrupt", f"the {header.format}'s image data are damaged and can't be decoded")
     return _from_opencv(stored, header, transparent)
@@ -154,7 +169,7 @@ def _from_opencv(stored: NDArray[Any], header: Header, transparent: Any) -> Imag
 
 def _as_image_error(error: Exception, header: Header) -> ImageError:
     reason = _reason(error)
-    if re.search(r"truncated|unexpected end|not enough|EOF|-1 when|buffer is not large", reason, re.IGNORECASE):
+    if _ENDS_EARLY.search(reason):
         return ImageError("truncated", f"the {header.format} ends before its picture does ({reason}); copy it again")
     if isinstance(error, SyntaxError | NotImplementedError) and re.search(r"unknown|unsupported|not supported", reason):
         return ImageError("unsupported_pixels", f"this kind of {header.format} is not supported ({reason})")

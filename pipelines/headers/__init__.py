@@ -14,7 +14,7 @@ from pipelines.headers.tiff import read_tiff
 
 __all__ = ["Header", "probe"]
 
-READABLE = "JPEG, PNG, WebP, BMP, TIFF or GIF"
+READABLE = "JPEG, PNG, WebP, BMP, TIFF and GIF"
 
 
 def probe(data: bytes) -> Header:
@@ -37,4 +37,4 @@ def probe(data: bytes) -> Header:
         return read_bmp(data)
     if not data:
         raise ImageError("empty_file", "the file is empty (0 bytes)")
-    raise ImageError("not_an_image", f"this file is {foreign(data)}, not an image that can be read ({READABLE})")
+    raise ImageError("not_an_image", f"this file is {foreign(data)}; {READABLE} can be read")

@@ -31,8 +31,18 @@ _BRANDS: dict[bytes, str] = {
 }  # fmt: skip
 
 
+_ZEROS = "nothing but zeros where its header should be (a copy that stopped, or a damaged disk)"
+_UNKNOWN = "of no known image format"
+_COMPLETE = frozenset({_ZEROS, _UNKNOWN})
+
+
 def foreign(data: bytes) -> str:
-    """Say what `data` is, e.g. "HTML" or "a PDF document"; "of no known image format" if nothing fits."""
+    """Say what `data` is, e.g. "HTML, not an image" or "a HEIC photograph, which is not supported"."""
+    name = _name(data)
+    return name if name in _COMPLETE or name.endswith("not supported") else f"{name}, not an image"
+
+
+def _name(data: bytes) -> str:
     for start, name in _STARTS:
         if data.startswith(start):
             return name
@@ -46,15 +56,15 @@ def foreign(data: bytes) -> str:
 def _text(data: bytes) -> str:
     head = data[:1024]
     if not head.strip(b"\0"):
-        return "all zeros where its header should be"
+        return _ZEROS
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return "text"
     try:
         words = head.decode("utf-8-sig") if len(data) <= 1024 else head.decode("utf-8-sig", "ignore")
     except UnicodeDecodeError:
-        return "of no known image format"
+        return _UNKNOWN
     if any(ord(c) < 32 and c not in "\t\n\r\f" for c in words) or len(words) < len(head) // 4:
-        return "of no known image format"
+        return _UNKNOWN
     lower = words.lstrip().lower()
     if lower.startswith(("<!doctype html", "<html")) or "<html" in lower:
         return "HTML"

@@ -10,12 +10,9 @@ _PICTURE, _EXTENSION, _GRAPHIC_CONTROL = 0x2C, 0x21, 0xF9
 
 def read_gif(data: bytes) -> Header:
     """Read size, transparency and the number of pictures. Raises ImageError: truncated, corrupt."""
-    try:
-        width, height, flags = data[6] | data[7] << 8, data[8] | data[9] << 8, data[10]
-        data[12]  # noqa: B018 the header is 13 bytes
-    except IndexError as error:
-        message = f"the GIF ends after {len(data)} bytes, inside its header; copy it again"
-        raise ImageError("truncated", message) from error
+    if len(data) < 13:
+        raise ImageError("truncated", f"the GIF ends after {len(data)} bytes, inside its header; copy it again")
+    width, height, flags = data[6] | data[7] << 8, data[8] | data[9] << 8, data[10]
     if not width or not height:
         raise ImageError("corrupt", f"the GIF says it is {width}×{height} pixels: there is no picture in it")
     position = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)

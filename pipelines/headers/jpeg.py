@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from pipelines.errors import ImageError
 from pipelines.headers.header import Colour, Header
 from pipelines.headers.tiff import exif_orientation
 
 _SOF = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})  # T.81, table B.1
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
-_ALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # TEM, RSTn and SOI carry no length
+# a marker that a length follows, or EOI: all but TEM, RSTn and SOI, which stand alone
+_MARKER = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]", re.DOTALL)
+_MAX_SEGMENTS = 100_000
 _SOS, _EOI, _APP1, _APP2 = 0xDA, 0xD9, 0xE1, 0xE2
 _COLOURS: dict[int, Colour] = {1: "grey", 3: "rgb", 4: "cmyk"}
 _CUT = "the JPEG ends after {} bytes, inside its header: it was cut off, probably in transfer; copy it again"
@@ -23,28 +27,20 @@ def read_jpeg(data: bytes) -> Header:
     position, size = 2, len(data)
     frame: tuple[int, int, int, int, bool] | None = None
     orientation, icc = 1, False
-    while True:
-        position = data.find(b"\xff", position)  # a few writers leave bytes between segments; libjpeg skips them too
-        if position < 0:
-            break
-        while position < size and data[position] == 0xFF:
-            position += 1
-        if position >= size:
-            break
-        marker = data[position]
-        position += 1
-        if marker == 0 or marker in _ALONE:
-            continue
+    for _ in range(_MAX_SEGMENTS):
+        # a few writers leave bytes between segments; libjpeg skips them too
+        found = _MARKER.search(data, position)
+        if found is None or found.end() + 2 > size:
+            raise ImageError("truncated", _CUT.format(size))
+        marker, position = data[found.end() - 1], found.end()
         if marker == _EOI:
             raise ImageError("corrupt", "the JPEG holds no picture: its end marker comes before any image data")
-        if position + 2 > size:
-            break
         length = data[position] << 8 | data[position + 1]
         body, end = position + 2, position + length
         if length < 2:
             raise ImageError("corrupt", f"the JPEG's header is damaged: a segment claims a length of {length}")
         if end > size:
-            break
+            raise ImageError("truncated", _CUT.format(size))
         if marker == _SOS:
             if frame is None:
                 raise ImageError("corrupt", "the JPEG's header is damaged: image data come before the frame header")
@@ -58,7 +54,7 @@ def read_jpeg(data: bytes) -> Header:
         elif marker == _APP2 and data.startswith(b"ICC_PROFILE\0", body):
             icc = True
         position = end
-    raise ImageError("truncated", _CUT.format(size))
+    raise ImageError("corrupt", f"the JPEG's header is damaged: it has more than {_MAX_SEGMENTS:,} segments")
 
 
 def _read_frame(body: bytes, marker: int) -> tuple[int, int, int, int, bool]:

@@ -46,7 +46,8 @@ def read_png(data: bytes) -> Header:
     if not 0 < width < 2**31 or not 0 < height < 2**31:
         raise ImageError("corrupt", f"the PNG says it is {width}×{height} pixels: there is no picture in it")
     if depth not in _DEPTHS.get(colour, ()) or interlace > 1:
-        raise ImageError("corrupt", f"the PNG's header is damaged: colour type {colour} with {depth} bits")
+        what = f"colour type {colour} with {depth} bits, interlace method {interlace}"
+        raise ImageError("corrupt", f"the PNG's header is damaged: it states {what}")
     frames, orientation, alpha, icc = 1, 1, colour in (4, 6), False
     for kind, start, end in _chunks(data):
         if kind == b"acTL" and end - start == 8:

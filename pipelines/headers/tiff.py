@@ -10,13 +10,15 @@ from pipelines.errors import ImageError
 from pipelines.headers.header import Colour, Header, Number
 
 _WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _STRIPS, _ORIENTATION, _SAMPLES = 256, 257, 258, 262, 273, 274, 277
-_STRIP_BYTES, _TILES, _TILE_BYTES, _EXTRA, _SAMPLE_FORMAT, _ICC = 279, 324, 325, 338, 339, 34675
+_STRIP_BYTES, _TILES, _TILE_BYTES, _EXTRA, _SAMPLE_FORMAT, _JPEG_TABLES, _ICC = 279, 324, 325, 338, 339, 347, 34675
 _KNOWN = frozenset({_WIDTH, _HEIGHT, _BITS, _PHOTOMETRIC, _STRIPS, _ORIENTATION, _SAMPLES, _STRIP_BYTES, _TILES,
-                    _TILE_BYTES, _EXTRA, _SAMPLE_FORMAT})  # fmt: skip
-_TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}  # field type → struct
+                    _TILE_BYTES, _EXTRA, _SAMPLE_FORMAT, _JPEG_TABLES})  # fmt: skip
+# field type → struct
+_TYPES = {1: "B", 3: "H", 4: "I", 6: "b", 7: "B", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _COLOURS: dict[int, Colour] = {0: "grey", 1: "grey", 2: "rgb", 3: "palette", 5: "cmyk", 6: "rgb", 8: "lab", 9: "lab"}
 _COLOUR_CHANNELS: dict[Colour, int] = {"grey": 1, "rgb": 3, "palette": 1, "cmyk": 4, "lab": 3}
 _NUMBERS: dict[int, Number] = {1: "unsigned", 2: "signed", 3: "float", 4: "unsigned", 5: "signed", 6: "float"}
+_BEYOND = (struct.error, OverflowError)  # an offset beyond the end; one beyond what an offset can be (BigTIFF)
 _MAX_FRAMES = 10_000  # a chain of directories longer than this is damage, not a document
 
 
@@ -64,7 +66,7 @@ def exif_orientation(exif: bytes) -> int:
             if tag == _ORIENTATION and kind in _TYPES and count:
                 value = struct.unpack_from(shape.order + _TYPES[kind], exif, at)[0]
                 return value if 1 <= value <= 8 else 1
-    except struct.error:  # damaged EXIF: the picture itself may be sound, so it counts as silent
+    except _BEYOND:  # damaged EXIF: the picture itself may be sound, so it counts as silent
         return 1
     return 1
 
@@ -82,7 +84,7 @@ def read_tiff(data: bytes) -> Header:
         first = struct.unpack_from(shape.offset, data, shape.first)[0]
         tags, orientation_at, icc = _read_tags(data, first, shape)
         frames = _count_directories(data, first, shape)
-    except struct.error as error:
+    except _BEYOND as error:
         raise ImageError("truncated", f"the TIFF ends after {len(data)} bytes, before its directory or inside it: "
                          "it was cut off; copy it again") from error  # fmt: skip
     _check_data_is_there(data, tags)
@@ -94,7 +96,7 @@ def _read_tags(data: bytes, at: int, shape: _Shape) -> tuple[dict[int, tuple[int
     orientation_at, icc = 0, False
     for tag, kind, count, value_at in _entries(data, at, shape):
         icc = icc or tag == _ICC
-        if tag not in _KNOWN or kind not in _TYPES:
+        if tag not in _KNOWN or kind not in _TYPES or tag in tags:  # the first counts: damage could repeat one for ever
             continue
         if count * struct.calcsize(_TYPES[kind]) > len(data):
             raise struct.error
@@ -114,7 +116,7 @@ def _count_directories(data: bytes, first: int, shape: _Shape) -> int:
             following = struct.unpack_from(
                 shape.offset, data, at + struct.calcsize(shape.count) + count * (4 + 2 * wide)
             )[0]
-        except struct.error:
+        except _BEYOND:
             break  # a later page is cut off: the first one, which alone is read, may be whole
         seen.add(at)
         at = following
