@@ -1,9 +1,9 @@
 """COCO JSON: detections in the format that pycocotools reads.
 
-Ids start at 1, as in COCO itself. An image's id is the running number of its line among all lines of the results, failed
-ones counted, so ids stay what they are when a failed image is mended later. A category's id is the model's class id + 1:
-not the ids 1–90 of the COCO data set, even for a model trained on it; its names say what is what. pycocotools takes an
-annotation with id 0 for no match, one more reason to start at 1.
+Ids start at 1, as in COCO itself. An image's id is the running number of its line among all lines of the results,
+failed ones counted, so ids stay what they are when a failed image is mended later. A category's id is the model's class
+id + 1: not the ids 1–90 of the COCO data set, even for a model trained on it; its names say what is what. pycocotools
+takes an annotation with id 0 for no match, one more reason to start at 1.
 """
 
 from __future__ import annotations
