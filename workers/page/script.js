@@ -74,4 +74,5 @@
     else if (event.key === "ArrowRight") step(1);
   });
   box.addEventListener("close", () => { image.removeAttribute("src"); if (current) current.focus(); });
+  document.body.dataset.started = "1";
 })();
