@@ -40,8 +40,8 @@ class Source:
     def scan(self) -> Iterator[Found]:
         """Find the images, in the order of `sort_key`.
 
-        A name given outright whose file is missing is found with size -1. Hidden files and folders are passed over, links
-        to folders are not followed.
+        A name given outright whose file is missing is found with size -1. Hidden files and folders are passed over,
+        links to folders are not followed.
         """
         if self.names is None:
             yield from _walk(self.root, "")

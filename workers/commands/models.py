@@ -1,0 +1,156 @@
+"""`pixelmill models`: what can run, and how far to trust it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from pipelines.card import Card
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  pixelmill models
+  pixelmill models --task detect
+  pixelmill models ssd-mobilenet-v2          # the whole card
+  pixelmill models ssd-mobilenet-v2 --json
+  pixelmill models ./my-yolo.onnx
+"""
+)
+@click.argument("name", required=False)
+@click.option("--task", help="Only models for this task.")
+@click.option("--shipped", is_flag=True, help="Only the models that come with Pixelmill.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def models(name: str | None, task: str | None, shipped: bool, as_json: bool) -> None:
+    """List the models known by name: shipped ones, your own exports, and those in PIXELMILL_MODELS.
+
+    With NAME (or the path of an .onnx file) print its whole card: source, licence, training data, measured quality,
+    agreement with the network it was exported from.
+    """
+    if name is not None:
+        _show_one(name, as_json)
+        return
+    from pipelines.errors import ModelError
+
+    rows: list[dict[str, Any]] = []
+    broken: list[str] = []
+    for path, where in _files():
+        if shipped and where != "shipped":
+            continue
+        try:
+            row = _row(path, where)
+        except ModelError as error:
+            broken.append(str(error))
+            continue
+        if task is None or row["task"] == task:
+            rows.append(row)
+    if as_json:
+        _print_json(rows)
+    else:
+        _print_table(rows)
+    for reason in broken:
+        click.echo(f"not usable: {reason}", err=True)
+
+
+def _files() -> list[tuple[Path, str]]:
+    from pipelines.catalog import SHIPPED, model_files, user_models
+
+    places = {SHIPPED: "shipped", user_models(): "exported"}
+    return [(path, places.get(path.parent, str(path.parent))) for path in model_files()]
+
+
+def _row(path: Path, where: str) -> dict[str, Any]:
+    from pipelines.card import model_checksum, read_card
+    from pipelines.catalog import PIPELINES
+
+    card = read_card(path)
+    return {
+        "name": path.stem,
+        "task": card.task,
+        "pipelines": [entry.name for entry in PIPELINES.values() if entry.task == card.task],
+        "megabytes": round(path.stat().st_size / 1e6, 1),
+        "precision": card.precision,
+        "classes": len(card.names),
+        "input": _input(card),
+        "quality": [f"{quality.metric} {quality.value:g}" for quality in card.quality],
+        "licence": card.weights.licence,
+        "where": where,
+        "path": str(path),
+        "sha256": model_checksum(path),
+    }
+
+
+def _input(card: Card) -> str:
+    size = f"{card.input.width}×{card.input.height}"
+    return f"≤ {size}" if card.input.dynamic else size
+
+
+def _show_one(name: str, as_json: bool) -> None:
+    from pipelines.card import card_json, model_checksum, read_card
+    from pipelines.catalog import find_model
+
+    path = find_model(name)
+    card = read_card(path)
+    if as_json:
+        _print_json({**card_json(card), "path": str(path), "file_sha256": model_checksum(path)})
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    names = ", ".join(card.names[:12]) + (f" … {len(card.names)} in all" if len(card.names) > 12 else "")
+    resize = card.input.resize
+    facts: list[tuple[str, str]] = [
+        ("model", card.name),
+        ("task", f"{card.task} (family {card.family})"),
+        ("file", f"{path}, {path.stat().st_size / 1e6:.1f} MB, {card.precision}"),
+        ("sha256", model_checksum(path)),
+        ("classes", names or "none"),
+        ("input", f"{_input(card)} {card.input.colour}, {resize.rule}, {resize.interpolation}"),
+        ("defaults", ", ".join(f"{key} {value:g}" for key, value in card.defaults.items()) or "the pipeline's"),
+        ("source", card.weights.source),
+        ("licence", card.weights.licence),
+        ("training data", card.weights.training_data or "not stated"),
+        *((f"quality: {q.metric}", f"{q.value:g} on {q.images:,} images: {q.data}") for q in card.quality),
+        *((f"parity: {key}", str(value)) for key, value in card.parity.items()),
+        *(("note", note) for note in card.notes),
+        ("made by", card.exporter),
+    ]
+    for label, fact in facts:
+        table.add_row(f"[bold]{label}[/bold]", fact)
+    Console().print(table)
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in ("model", "runs in", "MB", "classes", "input", "measured", "licence", "where"):
+        table.add_column(heading, justify="right" if heading in ("MB", "classes") else "left", overflow="fold")
+    for row in rows:
+        table.add_row(
+            row["name"],
+            ", ".join(row["pipelines"]) or f"({row['task']})",
+            f"{row['megabytes']:.1f}",
+            str(row["classes"]),
+            row["input"],
+            row["quality"][0] if row["quality"] else "",
+            row["licence"].partition(" ")[0].rstrip(";,"),
+            row["where"],
+        )
+    console = Console()
+    console.print(table)
+    console.print(
+        "\n[dim]pixelmill models NAME prints a whole card, pixelmill run PIPELINE SRC --model NAME runs it[/dim]"
+    )
+
+
+def _print_json(value: Any) -> None:
+    import json
+
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
