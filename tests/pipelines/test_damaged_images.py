@@ -25,9 +25,9 @@ SMALL = Limits(max_pixels=1_000_000)
 
 @cache
 def samples() -> dict[str, bytes]:
-    """Real files of every kind, of one noisy picture (noise: no row is like another)."""
-    noise = np.random.default_rng(7).integers(0, 60, (40, 52, 3))
-    pixels = (noise + np.linspace(0, 190, 52)[None, :, None]).astype(np.uint8)
+    """Real files of every kind, of one noisy picture (noise: no row is like another; small: hypothesis prints them)."""
+    noise = np.random.default_rng(7).integers(0, 60, (20, 26, 3))
+    pixels = (noise + np.linspace(0, 190, 26)[None, :, None]).astype(np.uint8)
     picture, other = Image.fromarray(pixels), Image.fromarray(pixels[::-1].copy())
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -91,7 +91,7 @@ def test_a_jpeg_padded_with_zeros_where_its_end_is_missing_is_truncated() -> Non
     """What a download that reserved its space first leaves behind when it stops."""
     data = samples()["jpeg"]
     with pytest.raises(ImageError, match="end marker") as caught:
-        decode(data[: len(data) * 3 // 4] + bytes(len(data) // 4))
+        decode(data[:-60] + bytes(60))
     assert caught.value.code == "truncated"
 
 
@@ -106,7 +106,7 @@ def test_a_thumbnails_end_marker_does_not_stand_for_the_pictures() -> None:
     thumbnail = b"Exif\0\0" + data
     segment = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
     with pytest.raises(ImageError) as caught:
-        decode(data[:2] + segment + data[2 : len(data) - 300])
+        decode(data[:2] + segment + data[2:-60])
     assert caught.value.code == "truncated"
 
 
@@ -144,15 +144,15 @@ def sof(kind: str) -> int:
 @pytest.mark.parametrize(
     ("data", "code", "words"),
     [
-        (lambda: patched("jpeg", sof("jpeg") + 5, b"\0\0"), "corrupt", "52×0 pixels"),
+        (lambda: patched("jpeg", sof("jpeg") + 5, b"\0\0"), "corrupt", "26×0 pixels"),
         (lambda: patched("jpeg", sof("jpeg") + 4, b"\x0c"), "unsupported_pixels", "12 bits"),
         (lambda: patched("jpeg", sof("jpeg") + 9, b"\2"), "unsupported_pixels", "2 channels"),
         (lambda: patched("jpeg", sof("jpeg") + 5, b"\xff\xff\xff\xff"), "too_many_pixels", "65535×65535"),
-        (lambda: patched("png", 16, b"\0\0\0\0"), "corrupt", "0×40 pixels"),
+        (lambda: patched("png", 16, b"\0\0\0\0"), "corrupt", "0×20 pixels"),
         (lambda: patched("png", 24, b"\3"), "corrupt", "colour type 2 with 3 bits"),
-        (lambda: patched("bmp", 18, b"\0\0\0\0"), "corrupt", "0×40 pixels"),
+        (lambda: patched("bmp", 18, b"\0\0\0\0"), "corrupt", "0×20 pixels"),
         (lambda: patched("bmp", 28, b"\5\0"), "unsupported_pixels", "5 bits"),
-        (lambda: patched("gif", 6, b"\0\0"), "corrupt", "0×40 pixels"),
+        (lambda: patched("gif", 6, b"\0\0"), "corrupt", "0×20 pixels"),
     ],
 )
 def test_a_nonsense_header_is_named(data, code: str, words: str) -> None:
