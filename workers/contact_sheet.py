@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workers.atomic import write_atomically
-from workers.lines import JsonDict, evenly, found_rows, printable, result_lines
+from workers.lines import JsonDict, count_lines, evenly, found_rows, printable, result_lines, shown_score
 from workers.thumbnails import jpeg, thumbnail
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def write_contact_sheet(dst: Path, limit: int = 60, root: Path | None = None) ->
     root: the folder the image names start from, read where a result has no overlay.
     Returns the file, or None if the job has no result.
     """
-    total = sum(1 for _ in result_lines(dst))
+    total = count_lines(dst)
     chosen = evenly(total, limit)
     if not chosen:
         return None
@@ -95,24 +95,27 @@ def _tile(sheet: Image, dst: Path, root: Path | None, line: JsonDict, y: int, x:
         if picture is None:
             _centred(mat, "picture not there", _TILE_HEIGHT // 2 - _LINE // 2, _MUTED)
         else:
-            picture = picture[:_TILE_HEIGHT, :_TILE_WIDTH]
             height, width = picture.shape[:2]
             top, left = (_TILE_HEIGHT - height) // 2, (_TILE_WIDTH - width) // 2
             mat[top : top + height, left : left + width] = picture
     name = printable(str(line["image"]).rpartition("/")[2])
     text_y = y + _TILE_HEIGHT + 6
     put_text(sheet, fit(name, _TEXT, _TILE_WIDTH), _TEXT, text_y, x, _INK)
-    put_text(sheet, fit(_found(line), _TEXT, _TILE_WIDTH), _TEXT, text_y + _LINE, x, _MUTED)
+    put_text(sheet, _found(line), _TEXT, text_y + _LINE, x, _MUTED)
 
 
 def _found(line: JsonDict) -> str:
+    """What was found, in one line that fits a tile; a long label is shortened, never its score."""
+    from pipelines.text import fit, text_width
+
     if line.get("status") != "ok":
         return "failed"
     rows = found_rows(line)
     if not rows:
         return "nothing found"
     more = f"  +{len(rows) - 1}" if "detections" in line and len(rows) > 1 else ""
-    return printable(f"{rows[0]['label']}  {rows[0]['score']:.2f}{more}")
+    score = f"  {shown_score(line, rows[0])}{more}"
+    return fit(printable(str(rows[0]["label"])), _TEXT, _TILE_WIDTH - text_width(score, _TEXT)) + score
 
 
 def _reason(mat: Image, line: JsonDict) -> None:

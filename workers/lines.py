@@ -34,10 +34,21 @@ def result_lines(dst: Path) -> Iterator[JsonDict]:
             yield line
 
 
+def count_lines(dst: Path) -> int:
+    """Count the results of a job without reading what they say."""
+    with (dst / RESULTS).open("rb") as file:
+        return sum(1 for raw in file if raw.strip())
+
+
 def found_rows(line: JsonDict) -> list[JsonDict]:
     """Give the detections or labels of a result, best first; none for a failed image."""
     rows: list[JsonDict] = line.get("detections") or line.get("labels") or []
     return sorted(rows, key=lambda row: -row["score"])
+
+
+def shown_score(line: JsonDict, row: JsonDict) -> str:
+    """Write a score as people read it: a label's probability in per cent, a detection's score as it is."""
+    return f"{row['score']:.1%}" if "labels" in line else f"{row['score']:.2f}"
 
 
 def evenly(count: int, limit: int) -> set[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -33,8 +33,7 @@ def write_report(dst: Path, summary: Mapping[str, Any], limit: int = 200) -> Pat
     Returns the file. Raises OSError if it can't be written, ValueError for a broken line in `results.jsonl`.
     """
     total = tally(result_lines(dst))
-    pictures = list(_pictures(dst, summary, evenly(total.ok, limit)))
-    failures = _failures(dst)
+    pictures, failures = _chosen(dst, summary, evenly(total.ok, limit))
     page = _page(summary, total, pictures, failures)
     path = dst / REPORT
     with write_atomically(path) as file:
@@ -42,25 +41,28 @@ def write_report(dst: Path, summary: Mapping[str, Any], limit: int = 200) -> Pat
     return path
 
 
-def _pictures(dst: Path, summary: Mapping[str, Any], chosen: set[int]) -> Iterator[parts.Picture]:
+def _chosen(dst: Path, summary: Mapping[str, Any], chosen: set[int]) -> tuple[list[parts.Picture], list[JsonDict]]:
+    """Give the chosen ones of the images that went well, with their thumbnails, and the first failures."""
     root = Path(str(summary["root"])) if summary.get("root") else None
-    good = (line for line in result_lines(dst) if line.get("status") == "ok")
-    for index, line in enumerate(good):
-        if index in chosen:
-            small = thumbnail(dst, root, line, _THUMBNAIL_WIDTH, _THUMBNAIL_HEIGHT)
-            encoded = base64.b64encode(jpeg(small)).decode("ascii") if small is not None else None
-            size = (small.shape[0], small.shape[1]) if small is not None else (0, 0)
-            yield parts.Picture(line, encoded, size, parts.overlay_link(dst, line))
-
-
-def _failures(dst: Path) -> list[JsonDict]:
+    pictures: list[parts.Picture] = []
     failures: list[JsonDict] = []
+    good = 0
     for line in result_lines(dst):
         if line.get("status") != "ok":
-            failures.append(line)
-            if len(failures) == _FAILURES:
-                break
-    return failures
+            if len(failures) < _FAILURES:
+                failures.append(line)
+            continue
+        if good in chosen:
+            pictures.append(_picture(dst, root, line))
+        good += 1
+    return pictures, failures
+
+
+def _picture(dst: Path, root: Path | None, line: JsonDict) -> parts.Picture:
+    small = thumbnail(dst, root, line, _THUMBNAIL_WIDTH, _THUMBNAIL_HEIGHT)
+    encoded = base64.b64encode(jpeg(small)).decode("ascii") if small is not None else None
+    size = (small.shape[0], small.shape[1]) if small is not None else (0, 0)
+    return parts.Picture(line, encoded, size, parts.overlay_link(dst, line))
 
 
 def _page(summary: Mapping[str, Any], total: Tally, pictures: list[parts.Picture], failures: list[JsonDict]) -> str:

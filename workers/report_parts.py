@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from workers.lines import JsonDict, found_rows, printable
+from workers.lines import JsonDict, found_rows, printable, shown_score
 from workers.tally import Tally
 from workers.thumbnails import overlay_path
 
@@ -210,7 +210,7 @@ def footer(total: Tally) -> str:
     """Where the numbers come from."""
     return (
         f"Made by Pixelmill from {_count(total.total, 'result')}"
-        ' in <a href="results.jsonl">results.jsonl</a>. Quantiles are exact to 1%.'
+        ' in <a href="results.jsonl">results.jsonl</a>. Quantiles are exact to 0.2%.'
     )
 
 
@@ -219,7 +219,7 @@ def _figure_of(picture: Picture) -> str:
     folder, slash, name = str(line["image"]).rpartition("/")
     rows = found_rows(line)
     labels = sorted({str(row["label"]) for row in _labelling(line)})
-    chips = [_chip(row, count) for row, count in _grouped(rows)]
+    chips = [_chip(line, row, count) for row, count in _grouped(_worth_showing(line, rows))]
     if len(chips) > _CHIPS:
         chips[_CHIPS:] = [f"<li><span>+{len(chips) - _CHIPS} labels</span></li>"]
     found = "".join(chips) or '<li class="none">nothing found</li>'
@@ -243,14 +243,19 @@ def _grouped(rows: list[JsonDict]) -> list[tuple[JsonDict, int]]:
     return [(row, counts[label]) for label, row in best.items()]
 
 
-def _chip(row: JsonDict, count: int) -> str:
+def _worth_showing(line: JsonDict, rows: list[JsonDict]) -> list[JsonDict]:
+    """Leave out labels of less than 1%, but never the first."""
+    return [row for index, row in enumerate(rows) if index == 0 or "detections" in line or row["score"] >= 0.01]
+
+
+def _chip(line: JsonDict, row: JsonDict, count: int) -> str:
     from pipelines.palette import colour_of
 
     red, green, blue = colour_of(int(row["class_id"]))
     times = f" <em>×{count}</em>" if count > 1 else ""
     return (
         f'<li title="{text(row["label"])}"><i style="background:rgb({red} {green} {blue})"></i>'
-        f"<span>{text(row['label'])}</span>{times} <b>{row['score']:.2f}</b></li>"
+        f"<span>{text(row['label'])}</span>{times} <b>{shown_score(line, row)}</b></li>"
     )
 
 

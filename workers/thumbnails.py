@@ -51,15 +51,15 @@ def _overlay(dst: Path, line: JsonDict, width: int, height: int) -> Image | None
 
 def _drawn_original(root: Path, line: JsonDict, width: int, height: int) -> Image | None:
     from pipelines.draw import draw
-    from pipelines.results import found_from_json
+    from pipelines.results import Labels, found_from_json
 
     found = found_from_json(line)
     path = root / str(line["image"])
     if found is None or not path.resolve().is_relative_to(root.resolve()):
         return None
     picture = _fitted(path, line, width, height)
-    if picture is None:
-        return None
+    if picture is None or isinstance(found, Labels):  # a caption this small could not be read
+        return picture
     size = (int(line["height"]), int(line["width"])) if "height" in line else picture.shape[:2]
     return draw(picture, size, found)
 

@@ -279,15 +279,15 @@ def test_memory_does_not_grow_with_the_job(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 0.95, 1.0])
-def test_quantiles_are_those_of_numpy_to_one_percent(share: float) -> None:
+def test_quantiles_are_those_of_numpy_to_a_fifth_of_a_percent(share: float) -> None:
     values = np.random.default_rng(3).lognormal(2, 1, 5001)
     sketch = Quantiles()
 
     for value in values:
         sketch.add(float(value))
 
-    assert sketch.at(share) == pytest.approx(np.quantile(values, share, method="lower"), rel=0.0101)
-    assert len(sketch.buckets) < 500
+    assert sketch.at(share) == pytest.approx(np.quantile(values, share, method="lower"), rel=0.00201)
+    assert len(sketch.buckets) < 2000
 
 
 def test_a_tally_counts_failures_by_code() -> None:
