@@ -150,8 +150,8 @@ def _is_own(state: dict[str, Any], network: Module) -> bool:
 @contextmanager
 def _small_pictures(network: Any) -> Iterator[None]:
     """Let torchvision's detectors resize to little instead of 800 pixels: the statistics are as good, and at once."""
-    transform = getattr(network, "transform", None)
-    if not hasattr(transform, "min_size"):
+    transform: Any = getattr(network, "transform", None)
+    if transform is None:
         yield
         return
     before = transform.min_size, transform.max_size

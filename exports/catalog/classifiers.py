@@ -120,7 +120,7 @@ def _torchvision_facts(builder: str) -> Facts:
     transforms = weights.transforms()
     return Facts(
         input=InputSpec(
-            name="image",
+            name="images",
             height=transforms.crop_size[0],
             width=transforms.crop_size[0],
             batch=None,
@@ -153,13 +153,12 @@ def _timm_facts(name: str) -> Facts:
     side = data["input_size"][1]
     mean, std = scaled(data["mean"]), scaled(data["std"])
     file = cfg["url"].rsplit("/", 1)[1]
-    bundled, notes = None, ()
-    if name == "efficientnet-lite0":
-        bundled, notes = _LITE0, (_LITE0_NOTE,)
+    lite = name == "efficientnet-lite0"
+    if lite:
         mean, std = (127.0,) * 3, (128.0,) * 3
     return Facts(
         input=InputSpec(
-            name="image",
+            name="images",
             height=side,
             width=side,
             batch=None,
@@ -180,13 +179,13 @@ def _timm_facts(name: str) -> Facts:
             file.rsplit(".", 1)[0].rsplit("-", 1)[1],
             f"{cfg['license']} (timm)",
             IMAGENET,
-            bundled,
+            _LITE0 if lite else None,
         ),
         published=tuple(
             Published(metric, value, f"ImageNet-1K, {side}×{side}", f"timm {model}.{tag}, results-imagenet.csv")
             for metric, value in (("top-1", top1), ("top-5", top5))
         ),
-        notes=notes,
+        notes=(_LITE0_NOTE,) if lite else (),
     )
 
 

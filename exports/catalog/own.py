@@ -60,7 +60,7 @@ def _transformer() -> Module:
 def _lenet5_facts() -> Facts:
     return Facts(
         input=InputSpec(
-            name="image",
+            name="images",
             colour="GRAY",
             height=32,
             width=32,
@@ -101,7 +101,7 @@ def _generator_facts() -> Facts:
 def _discriminator_facts() -> Facts:
     return Facts(
         input=InputSpec(
-            name="image",
+            name="images",
             height=64,
             width=64,
             batch=None,
@@ -119,7 +119,7 @@ def _discriminator_facts() -> Facts:
 def _transformer_facts() -> Facts:
     return Facts(
         input=InputSpec(
-            name="image",
+            name="images",
             height=512,
             width=512,
             dynamic=True,

@@ -58,7 +58,7 @@ def _facts(builder: str) -> Facts:
     side = transforms.resize_size[0]
     return Facts(
         input=InputSpec(
-            name="image",
+            name="images",
             height=side,
             width=side,
             dynamic=True,

@@ -1,7 +1,8 @@
 """Ultralytics YOLO11 and YOLO26, detection and instance segmentation, five sizes each.
 
-Checksums: Ultralytics publishes none beside its files. Those here are the ones GitHub's release page lists, as recorded
-by independent users who agree with each other; a file without one is accepted as it comes, and opens only with trust.
+Checksums: Ultralytics writes none into its file names. Those here are the digests GitHub lists for the files of release
+v8.4.0, as public repositories that pin them record them; for the ten detectors and the two nano segmenters several
+independent ones agree, for the other eight segmenters there is one record. All 20 files are in that one release.
 """
 
 from __future__ import annotations
@@ -20,8 +21,7 @@ from pipelines.card import InputSpec, Resize, Task
 if TYPE_CHECKING:
     from torch.nn import Module
 
-_RELEASES = {"yolo11": "v8.3.0", "yolo26": "v8.4.0"}
-_ADDRESS = "https://github.com/ultralytics/assets/releases/download"
+_ADDRESS = "https://github.com/ultralytics/assets/releases/download/v8.4.0"
 _IMAGE = 640  # pixels, the size all published figures are at
 
 # Box AP (and mask AP) on COCO val2017 at 640, from docs/models/yolo11.md, docs/macros/yolo-det-perf.md (end to end
@@ -60,7 +60,15 @@ _SHA256 = {
     "yolo26l": "9fe3c544f2b19bebad7ea41e76d7ad3d88b7c2f10d11d24430c5311f6b32db26",
     "yolo26x": "9fdd44a31c504547ffb81d2c6d9e6dac3493c8eaa8b0398d3f43bae6c7003e92",
     "yolo11n-seg": "55ed65c56c91713d23e8402371c6c49a6fd84f257f7dce452e8d70e41dcbe152",
+    "yolo11s-seg": "1caa81c0195412efa411b632bcfb8c184939dddb6ae41f6a80c41b211ff257c3",
+    "yolo11m-seg": "eb9a06f63e2206c35d68d839b08c362429ebecf933ad54c1ad68b2fd001c17cf",
+    "yolo11l-seg": "cabe90049795dfc9a370b7934d6dec7f6b9e44a20e573b0ff81b7e205512c872",
+    "yolo11x-seg": "4e53a5f5fd3ee2ae3361c62169c6bb3ed4ae251dd0e57606e230955aa52d919c",
     "yolo26n-seg": "361fbfabab285c3237700b6bb91d7ecfa602cd945fffda8dbe1242829b71e73f",
+    "yolo26s-seg": "3da1d83e31caec96f9300eb4064f4f62882c133c7c264d63dfe61a7c197837a4",
+    "yolo26m-seg": "16b636f04e8fb6a325b3370f22dc5e5535ff473e384f4d041fd28d788f6ee9f5",
+    "yolo26l-seg": "636024306410afa1732692322fba57d22ea2b1c2f07613fcee131a93d7dd380c",
+    "yolo26x-seg": "92b3de0065766a17180d6219858717dc9d03cdce8a3ca9576c97fd75aabb64f3",
 }
 
 
@@ -104,9 +112,7 @@ def _names() -> tuple[str, ...]:
 
 @lru_cache(maxsize=64)
 def _facts(name: str) -> Facts:
-    generation = name[:6]
     segments = name.endswith("-seg")
-    sha256 = _SHA256.get(name)
     return Facts(
         input=InputSpec(
             name="images",
@@ -122,8 +128,8 @@ def _facts(name: str) -> Facts:
         outputs=("output0", "output1") if segments else ("output0",),
         weights=WeightSource(
             file=f"{name}.pt",
-            url=f"{_ADDRESS}/{_RELEASES[generation]}/{name}.pt",
-            sha256=sha256,
+            url=f"{_ADDRESS}/{name}.pt",
+            sha256=_SHA256[name],
             licence="AGPL-3.0 (Ultralytics; an enterprise licence exists)",
             training_data="COCO train2017",
             pickled=True,
@@ -132,6 +138,5 @@ def _facts(name: str) -> Facts:
             Published(metric, round(value / 100, 4), "COCO-val2017, 640", f"Ultralytics documentation, {name}")
             for metric, value in zip(("box mAP", "mask mAP"), _AP[name], strict=False)
         ),
-        decode={"end2end": True} if generation == "yolo26" else {},
-        notes=() if sha256 else (f"no checksum of {name}.pt is known: what the address gives is accepted",),
+        decode={"end2end": True} if name.startswith("yolo26") else {},
     )

@@ -1,0 +1,133 @@
+"""The commands of this room: `pixelmill describe`.
+
+Each is a thin door: options become arguments, results become text. Heavy imports stand inside.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipelines.errors import ParameterError
+
+if TYPE_CHECKING:
+    from exports.layers import Description
+
+
+class ImageSize(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic only since click 8.3
+    """A size in pixels: `640`, or height and width as `480x640`."""
+
+    name = "SIZE"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Give (height, width)."""
+        if isinstance(value, tuple):
+            return value
+        parts = str(value).lower().replace("×", "x").split("x")
+        if len(parts) not in (1, 2) or not all(part.isdecimal() and int(part) > 0 for part in parts):
+            self.fail(f"{value!r} is no size: give one number, or HEIGHTxWIDTH, e.g. 640 or 480x640", param, ctx)
+        return int(parts[0]), int(parts[-1])
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  pixelmill describe lenet5
+  pixelmill describe yolo11n --imgsz 320
+  pixelmill describe resnet18 --image cat.jpg --layers conv1,layer1.0.relu,layer2 --out features.png
+  pixelmill describe model.onnx --json
+""",
+)
+@click.argument("what", metavar="NAME|FILE.onnx")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.option("--imgsz", type=ImageSize(), help="Input size: 640, or HEIGHTxWIDTH. Default: the network's own.")
+@click.option("--image", type=click.Path(path_type=Path), help="Draw the feature maps of this picture, into --out.")
+@click.option("--layers", default="", help="Which layers to draw, comma-separated, named as in the table.")
+@click.option("--out", type=click.Path(path_type=Path), help="Where to draw them: a .png file.")
+@click.option("--weights", default="official", show_default=True, metavar="official|random|PATH",
+              help="Weights to draw with (sizes don't depend on them).")  # fmt: skip
+@click.option("--trust", is_flag=True, help="Open weights that can run code (Ultralytics .pt). Only if you trust them.")
+def describe(
+    what: str,
+    as_json: bool,
+    imgsz: tuple[int, int] | None,
+    image: Path | None,
+    layers: str,
+    out: Path | None,
+    weights: str,
+    trust: bool,
+) -> None:
+    """Print a network layer by layer, or draw what its layers see.
+
+    For every layer: kind, kernel, stride, padding, input and output size, parameters, multiply-accumulates. The
+    output sizes of convolutions and pooling are computed, O = (I + 2P - F) / S + 1, and checked against a real run.
+    """
+    if (image is None) != (out is None):
+        raise click.UsageError("--image and --out belong together: a picture to look at, a file to draw into")
+    if layers and image is None:
+        raise click.UsageError("--layers chooses what to draw: give --image and --out too")
+    if image is not None and out is not None:
+        chosen = [name.strip() for name in layers.split(",") if name.strip()]
+        count = _draw(what, image, chosen, out, weights, trust, imgsz)
+        click.echo(f"{count} layers of {what} drawn into {out}")
+        return
+    from exports.describe import describe as describe_network
+
+    described = describe_network(what, imgsz)
+    if as_json:
+        click.echo(json.dumps(described.to_json(), indent=2))
+    else:
+        _print(described)
+
+
+def _print(described: Description) -> None:
+    from rich.console import Console
+
+    from exports.describe import table
+
+    console = Console()
+    if not console.is_terminal:  # a pipe has no width: give the table the room it needs
+        console = Console(width=200)
+    console.print(table(described))
+
+
+def _draw(
+    what: str, image: Path, layers: list[str], out: Path, weights: str, trust: bool, imgsz: tuple[int, int] | None
+) -> int:
+    from exports.describe import check_size, is_file
+    from exports.featuremaps import draw_maps, onnx_maps, onnx_spec, read_picture, torch_maps, write_png
+
+    check_size(imgsz)
+    if out.suffix.lower() != ".png":
+        raise ParameterError(f"feature maps are drawn as .png, not {out.suffix or 'without a suffix'}: {out}")
+    if not out.parent.is_dir():
+        raise ParameterError(f"{out} can't be written: there is no folder {out.parent}")
+    if is_file(what):
+        spec = onnx_spec(Path(what))
+    else:
+        from exports.build import build
+        from exports.catalog import find
+
+        entry = find(what)
+        spec = entry.facts().input
+        if entry.facts().noise:
+            raise ParameterError(f"{entry.name} makes pictures and takes none: its layers can't be drawn for one")
+    if imgsz:
+        sides = {"height": imgsz[0], "width": imgsz[1]}
+        if spec.resize.shorter_side:  # crop the same part of the picture at any size
+            scaled = round(spec.resize.shorter_side * min(imgsz) / min(spec.height, spec.width))
+            spec = spec.model_copy(update={"resize": spec.resize.model_copy(update={"shorter_side": scaled})})
+        spec = spec.model_copy(update=sides)
+    picture, tensor = read_picture(image, spec)
+    if is_file(what):
+        maps = onnx_maps(Path(what), tensor, layers)
+        title = f"{Path(what).name}: {image.name}"
+    else:
+        built = build(entry, weights, trust=trust)
+        maps = torch_maps(built.network, tensor, spec, layers)
+        title = f"{entry.name} (weights: {built.weights.source.rsplit('/', 1)[-1].rstrip(')')}): {image.name}"
+    write_png(draw_maps(picture, maps, title), out)
+    return len(maps)
