@@ -30,7 +30,7 @@ def over_white(pixels: NDArray[np.uint8], premultiplied: bool = False) -> Image:
     """
     alpha = pixels[..., 3:]
     if alpha.min(initial=255) == 255:
-        return np.ascontiguousarray(pixels[..., :3])
+        return pixels[..., :3].copy()
     white = 255 - alpha
     if premultiplied:
         return cv2.add(pixels[..., :3], np.repeat(white, 3, axis=2))  # type: ignore[return-value]  # saturates

@@ -26,7 +26,7 @@ def read_jpeg(data: bytes) -> Header:
     """
     position, size = 2, len(data)
     frame: tuple[int, int, int, int, bool] | None = None
-    orientation, icc = 1, False
+    orientation, icc = 0, False
     for _ in range(_MAX_SEGMENTS):
         # a few writers leave bytes between segments; libjpeg skips them too
         found = _MARKER.search(data, position)
@@ -45,11 +45,11 @@ def read_jpeg(data: bytes) -> Header:
             if frame is None:
                 raise ImageError("corrupt", "the JPEG's header is damaged: image data come before the frame header")
             height, width, bits, channels, progressive = frame
-            return Header("JPEG", width, height, bits, channels, _COLOURS[channels], orientation=orientation,
+            return Header("JPEG", width, height, bits, channels, _COLOURS[channels], orientation=orientation or 1,
                           progressive=progressive, icc=icc, data_offset=end)  # fmt: skip
         if marker in _SOF and frame is None:
             frame = _read_frame(data[body:end], marker)
-        elif marker == _APP1 and data.startswith(b"Exif\0", body):
+        elif marker == _APP1 and not orientation and data.startswith(b"Exif\0", body):
             orientation = exif_orientation(data[body + 6 : end])
         elif marker == _APP2 and data.startswith(b"ICC_PROFILE\0", body):
             icc = True

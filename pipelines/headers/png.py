@@ -12,6 +12,7 @@ from pipelines.headers.tiff import exif_orientation
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # colour type → channels
 _COLOURS: dict[int, Colour] = {0: "grey", 2: "rgb", 3: "palette", 4: "grey", 6: "rgb"}
 _DEPTHS = {0: {1, 2, 4, 8, 16}, 2: {8, 16}, 3: {1, 2, 4, 8}, 4: {8, 16}, 6: {8, 16}}
+_PIECE = 1 << 16  # bytes inflated at once: what is left over is copied each time
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 
@@ -84,10 +85,11 @@ def check_png_rows(data: bytes, header: Header) -> None:
         for kind, start, end in _chunks(data):
             if kind != b"IDAT":
                 continue
-            rest = data[start:end]
-            while rest and got < wanted:
-                got += len(inflate.decompress(rest, 1 << 20))
-                rest = inflate.unconsumed_tail
+            for at in range(start, end, _PIECE):
+                rest = data[at : min(end, at + _PIECE)]
+                while rest and got < wanted:
+                    got += len(inflate.decompress(rest, 1 << 20))
+                    rest = inflate.unconsumed_tail
         if got < wanted:
             got += len(inflate.flush(1 << 16))
     except zlib.error as error:

@@ -147,7 +147,11 @@ def _to_header(tags: dict[int, tuple[int, ...]], orientation_at: int, icc: bool,
         raise ImageError("unsupported_pixels", f"the TIFF holds {kind} numbers whose range nobody states; "
                          "convert it to 8 or 16 bits (unsigned) first")  # fmt: skip
     if colour is None or len(set(bits)) != 1:
-        what = f"photometric interpretation {photometric}" if colour is None else f"mixed bit depths {sorted(set(bits))[:4]}"
+        what = (
+            f"photometric interpretation {photometric}"
+            if colour is None
+            else f"mixed bit depths {sorted(set(bits))[:4]}"
+        )
         raise ImageError("unsupported_pixels", f"the TIFF has {what}, which is not supported; convert it to RGB first")
     extra = tags.get(_EXTRA)
     spare = samples > _COLOUR_CHANNELS[colour]

@@ -194,3 +194,12 @@ def test_a_file_without_permission_says_so(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="no permission") as caught:
         read_bytes(path)
     assert caught.value.code == "unreadable"
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "P", "CMYK"])
+def test_every_picture_can_be_drawn_on(mode: str) -> None:
+    kind = "TIFF" if mode == "CMYK" else "PNG"
+    for size in ((1, 1), (5, 4)):
+        picture = decode(saved(Image.new(mode, size), kind))
+        assert picture.pixels.flags.writeable
+        assert picture.pixels.flags.c_contiguous
