@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+_JSON = json.JSONEncoder(separators=(",", ":"))
 _SPOOLED_IN_MEMORY = 4 * 2**20  # bytes of annotations kept in memory before they go to a temporary file
 
 
@@ -81,4 +82,4 @@ def _annotation(number: int, image_id: int, row: Mapping[str, Any], names: Seque
 
 
 def _encode(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode("ascii")
+    return _JSON.encode(value).encode("ascii")
