@@ -13,7 +13,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from cv2.utils import logging
 from numpy.typing import NDArray
 from PIL import BmpImagePlugin, GifImagePlugin, ImageFile, JpegImagePlugin, PngImagePlugin, TiffImagePlugin
 from PIL import WebPImagePlugin as WebPPlugin
@@ -48,7 +47,8 @@ _QUIET_PILLOW = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 _ENDS_EARLY = re.compile(
     r"truncated|unexpected end|not enough|EOF|buffer is not large|requires a buffer", re.IGNORECASE
 )
-_opencv_log = threading.Lock()
+_opencv_log: Any = getattr(cv2.utils, "logging", cv2)  # OpenCV 5 and 4 keep it in different places
+_opencv_log_in_use = threading.Lock()
 
 
 def decode_jpeg(data: bytes, header: Header, part: int) -> Image:
@@ -135,13 +135,13 @@ def _decode_16_bits(data: bytes, header: Header, transparent: Any) -> Image:
     """Decode with OpenCV: Pillow keeps only the upper byte of 16-bit colour."""
     if header.format == "PNG":
         check_png_rows(data, header)
-    with _opencv_log:  # OpenCV writes what it thinks of a TIFF's tags on stderr
-        level = logging.getLogLevel()
-        logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    with _opencv_log_in_use:  # OpenCV writes what it thinks of a TIFF's tags on stderr
+        level = _opencv_log.getLogLevel()
+        _opencv_log.setLogLevel(0)
         try:
             stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         finally:
-            logging.setLogLevel(level)
+            _opencv_log.setLogLevel(level)
     if stored is None or stored.shape[:2] != (header.height, header.width) or stored.dtype != np.uint16:
         raise ImageError("corrupt", f"the {header.format}'s image data are damaged and can't be decoded")
     return _from_opencv(stored, header, transparent)
