@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import os
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from workers.errors import SourceError
+from workers.jobs import LONGEST_NAME
 
 # Files in a folder that are taken for images; anything named outright (a file, a glob, a list) is taken at its word.
 IMAGE_SUFFIXES = frozenset(
@@ -68,7 +70,9 @@ def open_source(text: str) -> Source:
 
     Raises SourceError if it does not exist, matches nothing or can't be read.
     """
-    path = Path(text).expanduser()
+    if not text:
+        raise SourceError("SRC is empty: give an image, a folder, a glob (in quotes) or a list file")
+    path = Path(os.path.expanduser(text))  # pathlib's raises for a name like ~photo.jpg
     try:
         if path.is_dir():
             return _folder(path)
@@ -102,11 +106,17 @@ def _glob(text: str) -> Source:
 
 
 def _list(path: Path) -> Source:
-    entries = [os.fsdecode(line).strip() for line in path.read_bytes().splitlines()]
-    entries = [entry for entry in entries if entry and not entry.startswith("#")]
+    lines = path.read_bytes().removeprefix(codecs.BOM_UTF8).splitlines()
+    entries: list[str] = []
+    for number, line in enumerate(lines, start=1):
+        entry = os.fsdecode(line).strip()
+        if "\0" in entry or len(entry) > LONGEST_NAME:
+            raise SourceError(f"list file {path}: line {number} can't be a path; write one path a line, as text")
+        if entry and not entry.startswith("#"):
+            entries.append(os.path.join(path.parent, os.path.expanduser(entry)))
     if not entries:
         raise SourceError(f"list file {path} names no image: write one path a line")
-    return _named([str(path.parent / Path(entry).expanduser()) for entry in entries])
+    return _named(entries)
 
 
 def _named(paths: list[str]) -> Source:
@@ -139,7 +149,9 @@ def _walk_names(root: str, below: str = "") -> Iterator[str]:
                     entries.append((entry.name, True))
                 elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
                     entries.append((entry.name, False))
-    except OSError:
+    except OSError as error:
+        if not below:
+            raise SourceError(f"folder {root} can't be read any more: {error.strerror or error}") from error
         # a folder that can't be listed becomes one failed image of its name, so that nobody believes it was empty
         yield below
         return

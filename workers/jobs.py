@@ -7,11 +7,21 @@ import secrets
 import time
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from pipelines.card import Provider
 
-RelativeName: TypeAlias = Annotated[str, Field(min_length=1, max_length=4096)]
+LONGEST_NAME = 4096  # characters; Linux' own limit for a path is as many bytes
+
+
+def _fits(name: str) -> str:
+    # not Field(min_length=…): pydantic measures as UTF-8 and so refuses file names that are none
+    if not 1 <= len(name) <= LONGEST_NAME:
+        raise ValueError(f"an image's name has 1 to {LONGEST_NAME} characters, this one has {len(name)}")
+    return name
+
+
+RelativeName: TypeAlias = Annotated[str, AfterValidator(_fits)]
 
 
 class _Message(BaseModel):

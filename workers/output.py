@@ -33,10 +33,12 @@ def claim_output(output: Path) -> Iterator[None]:
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise OutputError(
                 f"another run works into {output}: wait for it, end it, or choose another --out"
             ) from error
+        except OSError as error:
+            raise OutputError(f"output folder {output} can't be locked: {error.strerror or error}") from error
         _prove_writable(state)
         yield
     finally:

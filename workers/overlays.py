@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workers.atomic import temporary_name
+from workers.folder import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from pipelines.types import Image
@@ -15,19 +16,29 @@ JPEG_QUALITY = 88
 # The shorter side an overlay keeps of a large photograph, in pixels; above it the decoder may shrink while it decodes.
 SHORTER_SIDE = 720
 
-_JPEG = (".jpg", ".jpeg")
-_AMBIGUOUS = (*_JPEG, ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jpe", ".jfif", ".dib", ".apng")
+_JPEG = frozenset({".jpg", ".jpeg"})
+_MARK = ".overlay"
 
 
 def overlay_name(image: str) -> str:
     """The overlay's name below the output folder: the image's own path, always a JPEG, never that of another image.
 
-    `a.jpg` keeps its name, `a.png` becomes `a.png.jpg`, and so an image that is really called `a.png.jpg` must give way
-    and becomes `a.png.jpg.jpg`.
+    `a.jpg` keeps its name and `a.png` becomes `a.png.jpg`, so an image that is really called `a.png.jpg` gives way and
+    becomes `a.png.jpg.jpg`. A file that was named outright and has no image's suffix, `a`, becomes `a.overlay.jpg`.
     """
-    path = PurePosixPath(image)
-    keeps = path.suffix.lower() in _JPEG and PurePosixPath(path.stem).suffix.lower() not in _AMBIGUOUS
-    return f"{FOLDER}/{image}" if keeps else f"{FOLDER}/{image}.jpg"
+    suffix, before = _suffixes(image.rpartition("/")[2])
+    if suffix in _JPEG and before not in IMAGE_SUFFIXES and before != _MARK:
+        return f"{FOLDER}/{image}"
+    return f"{FOLDER}/{image}.jpg" if suffix in IMAGE_SUFFIXES else f"{FOLDER}/{image}{_MARK}.jpg"
+
+
+def _suffixes(name: str) -> tuple[str, str]:
+    """The suffix of a file name and that of what is left without it, each with its dot, in lower case."""
+    stem, dot, suffix = name.rpartition(".")
+    if not dot:
+        return "", ""
+    _, second_dot, second = stem.rpartition(".")
+    return f".{suffix.lower()}", f".{second.lower()}" if second_dot else ""
 
 
 def write_overlay(path: Path, pixels: Image) -> None:

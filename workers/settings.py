@@ -17,7 +17,7 @@ from pipelines.errors import ParameterError
 class Settings(BaseSettings):
     """Settings of clients and workers, each from the environment variable PIXELMILL_<NAME>."""
 
-    model_config = SettingsConfigDict(env_prefix="PIXELMILL_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="PIXELMILL_", env_ignore_empty=True, extra="ignore", frozen=True)
 
     broker: str | None = Field(None, description="broker URL (redis://, rediss://, redis+socket://); none: embedded")
     store: str | None = Field(None, description="state store URL (Redis or Valkey); none: the broker")
@@ -77,7 +77,10 @@ def _say(error: ValidationError) -> str:
 
 def without_password(url: str) -> str:
     """A URL that may be shown: its password replaced by ***."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # not a URL at all, so where its password is can't be known
+        return "***" if "@" in url else url
     if parts.password is None:
         return url
     host = parts.netloc.rpartition("@")[2]
