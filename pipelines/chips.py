@@ -17,7 +17,6 @@ from pipelines.types import Image
 Corners: TypeAlias = tuple[int, int, int, int]  # x1 y1 x2 y2, x2 and y2 exclusive
 
 _SMALLEST_TEXT = 10  # below this a letter is a smudge
-_MAY_COVER = 0.25  # of a chip, that may lie on chips before it
 _MOST_OF_PICTURE = 0.25  # that chips may hide
 
 
@@ -45,20 +44,19 @@ def text_size(height: int, width: int, crowded: bool) -> int:
 
 
 def put_chips(picture: Image, labels: Sequence[Label], crowded: bool) -> None:
-    """Place a chip for each label, the first having first choice, and draw them in place, the first on top.
+    """Place a chip for each label, the first having first choice, and draw them in place.
 
-    A chip that can't stand free of those before it may cover a little of them, in a crowd nothing. One that finds no
-    place is left out, as are all once chips hide a quarter of the picture, for then they would hide what they name.
+    Chips never cover one another. One that finds no free place is left out, as are all once chips hide a quarter of the
+    picture, for then they would hide what they name; the box stays, in the colour of its class.
     """
     height, width = picture.shape[:2]
     size = text_size(height, width, crowded)
     chip_height = text_mask("0", size).shape[0]
-    allowed = 0.0 if crowded else _MAY_COVER
     budget = _MOST_OF_PICTURE * height * width
     placed: list[_Chip] = []
     taken = np.empty((len(labels), 4), np.int64)
     for label in labels:
-        chip = _place(label, (height, width), size, chip_height, taken[: len(placed)], allowed)
+        chip = _place(label, (height, width), size, chip_height, taken[: len(placed)])
         if chip is None:
             continue
         x1, y1, x2, y2 = chip.place
@@ -67,14 +65,12 @@ def put_chips(picture: Image, labels: Sequence[Label], crowded: bool) -> None:
             break
         taken[len(placed)] = chip.place
         placed.append(chip)
-    for chip in reversed(placed):
+    for chip in placed:
         _put(picture, chip, size)
 
 
-def _place(
-    label: Label, frame: tuple[int, int], size: int, chip_height: int, taken: NDArray[np.int64], allowed: float
-) -> _Chip | None:
-    """Find the first free place for a label's chip, or the one that covers least, up to `allowed` of the chip."""
+def _place(label: Label, frame: tuple[int, int], size: int, chip_height: int, taken: NDArray[np.int64]) -> _Chip | None:
+    """Find the first free place for a label's chip; None if there is none."""
     width = frame[1]
     pad, gap = _padding(size)
     score_width = text_width(label.score, size)
@@ -86,11 +82,8 @@ def _place(
     places = _places(label.box, frame, chip_width, chip_height)
     if not places:
         return None
-    if not len(taken):
-        return _Chip(places[0], name, label)
-    covered = _overlaps(np.array(places, np.int64), taken)
-    best = int(covered.argmin())  # the first of the least
-    return _Chip(places[best], name, label) if covered[best] <= allowed * chip_width * chip_height else None
+    free = np.flatnonzero(~_meets(np.array(places, np.int64), taken))
+    return _Chip(places[free[0]], name, label) if free.size else None
 
 
 def _padding(size: int) -> tuple[int, int]:
@@ -107,13 +100,12 @@ def _places(box: Corners, frame: tuple[int, int], width: int, height: int) -> li
     return [(left, top, left + width, top + height) for top in tops for left in lefts]
 
 
-def _overlaps(places: NDArray[np.int64], taken: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Pixels of each place, (P, 4), that lie under the chips already placed, (N, 4). Returns (P,)."""
+def _meets(places: NDArray[np.int64], taken: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Say of each place, (P, 4), whether it shares a pixel with a chip already placed, (N, 4). Returns (P,)."""
     low = np.maximum(places[:, None, :2], taken[:, :2])
     high = np.minimum(places[:, None, 2:], taken[:, 2:])
-    sides = np.maximum(high - low, 0)
-    areas: NDArray[np.int64] = sides.prod(axis=2).sum(axis=1)
-    return areas
+    meets: NDArray[np.bool_] = (low < high).all(axis=2).any(axis=1)
+    return meets
 
 
 def _put(picture: Image, chip: _Chip, size: int) -> None:
