@@ -1,0 +1,95 @@
+"""One wrapper a family, so that export never bends a network: what goes into a graph is the wrapper, and what PyTorch is
+asked for when both are compared is the same wrapper.
+
+Every wrapper takes one tensor as the card's input describes it and gives a tuple of tensors in the order of the card's
+outputs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from exports.catalog.entry import Entry
+
+
+class Plain(nn.Module):
+    """A network with one tensor in and one out: classifiers, embeddings, generators, style."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """x: (B, C, H, W) or (B, noise)."""
+        out = self.network(x)
+        return (out[0] if isinstance(out, tuple) else out,)
+
+
+class Named(nn.Module):
+    """A network that gives its outputs by name, e.g. `{"out": …}` of torchvision's segmenters or a pyramid's levels."""
+
+    def __init__(self, network: nn.Module, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.network, self.names = network, names
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """x: (B, 3, H, W)."""
+        out: dict[str, Tensor] = self.network(x)
+        return tuple(out[name] for name in self.names)
+
+
+class TwoStage(nn.Module):
+    """A torchvision detector, which takes a list of pictures: one picture in, what was found in it out.
+
+    Suppression, score threshold and the resizing of its input are inside, as torchvision does them.
+    """
+
+    def __init__(self, network: nn.Module, *, masks: bool) -> None:
+        super().__init__()
+        self.network, self.masks = network, masks
+
+    def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
+        """picture: (3, H, W) in [0, 1]. Returns boxes (N, 4), labels (N,), scores (N,)[, masks (N, 1, H, W)]."""
+        found: dict[str, Tensor] = self.network([picture])[0]
+        parts = found["boxes"], found["labels"], found["scores"]
+        return (*parts, found["masks"]) if self.masks else parts
+
+
+class Yolo(nn.Module):
+    """An Ultralytics network in its inference form: detections, and for segmentation the mask prototypes."""
+
+    def __init__(self, network: nn.Module, *, masks: bool) -> None:
+        super().__init__()
+        self.network, self.masks = network, masks
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """x: (B, 3, H, W) in [0, 1]. Returns (B, 4 + C, N) or end-to-end (B, 300, 6)[, (B, 32, H / 4, W / 4)]."""
+        out: Any = self.network(x)
+        found = out[0] if isinstance(out, tuple | list) else out
+        if not self.masks:
+            return (found,)
+        if isinstance(found, tuple | list):  # Segment in eval mode: ((detections, prototypes), what training needs)
+            return found[0], found[1]
+        rest = out[1]
+        prototypes = rest["proto"] if isinstance(rest, dict) else rest[-1]
+        return found, prototypes
+
+
+def wrap(network: nn.Module, entry: Entry) -> nn.Module:
+    """Put a network of the catalogue into its family's wrapper, in eval mode."""
+    family = entry.family
+    wrapper: nn.Module
+    if family in ("torchvision-detection", "torchvision-instances"):
+        wrapper = TwoStage(network, masks=family == "torchvision-instances")
+    elif family in ("yolo", "yolo-end2end", "yolo-seg"):
+        wrapper = Yolo(network, masks=family == "yolo-seg")
+    elif family == "semantic-logits":
+        wrapper = Named(network, ("out",))
+    elif family == "pyramid":
+        wrapper = Named(network, entry.facts().outputs)
+    else:
+        wrapper = Plain(network)
+    return wrapper.eval()
