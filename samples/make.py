@@ -3,8 +3,8 @@
     pip download --no-deps --dest wheels scikit-image==0.26.0 matplotlib==3.11.2 scikit-learn==1.9.1 scipy==1.9.3
     python samples/make.py wheels
 
-Besides plain JPEGs the set holds what real folders hold: a WebP, a PNG with transparency, a grey picture, a name that is
-not ASCII, and a portrait that is stored lying on its side with an EXIF orientation. Needs Pillow and numpy.
+Besides plain JPEGs the set holds what real folders hold: a WebP, a PNG with transparency, a grey picture, a name that
+is not ASCII, and a portrait that is stored lying on its side with an EXIF orientation. Needs Pillow and numpy.
 """
 
 from __future__ import annotations
