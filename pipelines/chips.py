@@ -104,8 +104,7 @@ def _meets(places: NDArray[np.int64], taken: NDArray[np.int64]) -> NDArray[np.bo
     """Say of each place, (P, 4), whether it shares a pixel with a chip already placed, (N, 4). Returns (P,)."""
     low = np.maximum(places[:, None, :2], taken[:, :2])
     high = np.minimum(places[:, None, 2:], taken[:, 2:])
-    meets: NDArray[np.bool_] = (low < high).all(axis=2).any(axis=1)
-    return meets
+    return np.asarray(np.any(np.all(low < high, axis=2), axis=1), np.bool_)
 
 
 def _put(picture: Image, chip: _Chip, size: int) -> None:

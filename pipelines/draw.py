@@ -17,7 +17,7 @@ from pipelines.types import Image
 
 __all__ = ["colour_of", "draw"]
 
-_CROWD = 16  # more boxes than this: thinner lines, smaller text, chips only where there is room
+_CROWD = 16  # more boxes than this: thinner lines, smaller text
 _EDGE_SHADE = 0.45  # brightness left of the pixels around a box's line, which parts it from a like-coloured background
 
 

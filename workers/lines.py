@@ -46,6 +46,12 @@ def found_rows(line: JsonDict) -> list[JsonDict]:
     return sorted(rows, key=lambda row: -row["score"])
 
 
+def counted_rows(line: JsonDict) -> list[JsonDict]:
+    """Give the rows a picture is counted and found by: all its detections, or the first of its labels."""
+    rows = found_rows(line)
+    return rows[:1] if "labels" in line else rows
+
+
 def shown_score(line: JsonDict, row: JsonDict) -> str:
     """Write a score as people read it: a label's probability in per cent, a detection's score as it is."""
     return f"{row['score']:.1%}" if "labels" in line else f"{row['score']:.2f}"

@@ -11,6 +11,7 @@ from string import Template
 from typing import Any
 
 from workers import report_parts as parts
+from workers import report_pictures
 from workers.atomic import write_atomically
 from workers.lines import JsonDict, evenly, result_lines
 from workers.tally import Tally, tally
@@ -41,10 +42,12 @@ def write_report(dst: Path, summary: Mapping[str, Any], limit: int = 200) -> Pat
     return path
 
 
-def _chosen(dst: Path, summary: Mapping[str, Any], chosen: set[int]) -> tuple[list[parts.Picture], list[JsonDict]]:
+def _chosen(
+    dst: Path, summary: Mapping[str, Any], chosen: set[int]
+) -> tuple[list[report_pictures.Picture], list[JsonDict]]:
     """Give the chosen ones of the images that went well, with their thumbnails, and the first failures."""
     root = Path(str(summary["root"])) if summary.get("root") else None
-    pictures: list[parts.Picture] = []
+    pictures: list[report_pictures.Picture] = []
     failures: list[JsonDict] = []
     good = 0
     for line in result_lines(dst):
@@ -58,14 +61,16 @@ def _chosen(dst: Path, summary: Mapping[str, Any], chosen: set[int]) -> tuple[li
     return pictures, failures
 
 
-def _picture(dst: Path, root: Path | None, line: JsonDict) -> parts.Picture:
+def _picture(dst: Path, root: Path | None, line: JsonDict) -> report_pictures.Picture:
     small = thumbnail(dst, root, line, _THUMBNAIL_WIDTH, _THUMBNAIL_HEIGHT)
     encoded = base64.b64encode(jpeg(small)).decode("ascii") if small is not None else None
     size = (small.shape[0], small.shape[1]) if small is not None else (0, 0)
-    return parts.Picture(line, encoded, size, parts.overlay_link(dst, line))
+    return report_pictures.Picture(line, encoded, size, report_pictures.overlay_link(dst, line))
 
 
-def _page(summary: Mapping[str, Any], total: Tally, pictures: list[parts.Picture], failures: list[JsonDict]) -> str:
+def _page(
+    summary: Mapping[str, Any], total: Tally, pictures: list[report_pictures.Picture], failures: list[JsonDict]
+) -> str:
     folder = files("workers") / "page"
     script = (folder / "script.js").read_text("utf-8").strip()
     # The page's own script and no other may run, whatever a file name tries: its hash stands in the page's policy.
@@ -82,7 +87,7 @@ def _page(summary: Mapping[str, Any], total: Tally, pictures: list[parts.Picture
         chart=parts.chart(total, pictures),
         timings=parts.timings(total),
         facts=parts.facts(summary),
-        pictures=parts.gallery(total, pictures),
+        pictures=report_pictures.gallery(total, pictures),
         failures=parts.failures(total, failures),
         footer=parts.footer(total),
     )

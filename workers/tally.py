@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from workers.lines import JsonDict, found_rows
+from workers.lines import JsonDict, counted_rows
 
 _ACCURACY = 0.002  # relative error of a quantile
 _GAMMA = (1 + _ACCURACY) / (1 - _ACCURACY)  # each bucket's upper edge over its lower one
@@ -77,12 +77,10 @@ class Tally:
             self.stages.setdefault(str(stage), Quantiles()).add(float(milliseconds))
 
     def _add_found(self, line: JsonDict) -> None:
-        rows = found_rows(line)
+        rows = counted_rows(line)
         self.objects += len(rows)
         self.empty += not rows
-        if "labels" in line:
-            self.classified = True
-            rows = rows[:1]
+        self.classified |= "labels" in line
         for row in rows:
             label = str(row["label"])
             self.labels[label] += 1
