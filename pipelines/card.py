@@ -39,10 +39,13 @@ class Resize(_Part):
         next multiple of `stride`, so the network sees a rectangle, not a square.
     crop: the shorter side to `shorter_side`, then the centre height × width.
     keep: not at all; the network takes any size (padded to a multiple of `stride`).
+    antialias: smooth before shrinking, as Pillow and torchvision do; OpenCV's own resize, which YOLO networks are
+        trained with, does not.
     """
 
     rule: Literal["stretch", "letterbox", "crop", "keep"]
     interpolation: Literal["nearest", "bilinear", "bicubic", "area"] = "bilinear"
+    antialias: bool = False
     shorter_side: int | None = Field(None, ge=1)
     pad_value: int = Field(114, ge=0, le=255)
     anchor: Literal["centre", "top-left"] = "centre"

@@ -16,6 +16,9 @@ _INTERPOLATION = {
     "bicubic": cv2.INTER_CUBIC,
     "area": cv2.INTER_AREA,
 }
+# σ of the Gaussian before a reduction by s, in units of √(s² − 1); see `_resize`
+_ANTIALIAS = {"bilinear": 6**-0.5, "bicubic": 0.46}
+_LEAST_SIGMA = 0.2  # pixels; below that a 3 × 3 Gaussian changes nothing that 8 bits can hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +104,10 @@ def fit(pixels: Image, plan: Fit, resize: Resize, out: Image) -> Image:
     """
     scaled_h, scaled_w = plan.scaled
     left, top = plan.shift
-    interpolation = _INTERPOLATION[resize.interpolation]
     if plan.scaled == plan.padded and not (left or top):
-        if pixels.shape[:2] == plan.scaled:
-            np.copyto(out, pixels)
-        else:
-            cv2.resize(pixels, (scaled_w, scaled_h), dst=out, interpolation=interpolation)
-        return out
+        return _resize(pixels, plan.scaled, resize, out)
 
-    whole = pixels
-    if pixels.shape[:2] != plan.scaled:
-        whole = cv2.resize(pixels, (scaled_w, scaled_h), interpolation=interpolation)  # type: ignore[assignment]
+    whole = _resize(pixels, plan.scaled, resize)
     if left > 0 or top > 0 or scaled_h + top < out.shape[0] or scaled_w + left < out.shape[1]:
         out[:] = resize.pad_value
     target_top, target_left = max(0, top), max(0, left)
@@ -122,6 +118,34 @@ def fit(pixels: Image, plan: Fit, resize: Resize, out: Image) -> Image:
         source_top : source_top + rows, source_left : source_left + columns
     ]
     return out
+
+
+def _resize(pixels: Image, size: tuple[int, int], resize: Resize, out: Image | None = None) -> Image:
+    """Resize to (height, width); with `antialias` through a Gaussian that leaves what the smaller grid can hold.
+
+    Pillow widens its kernel by the reduction s. A triangle s wide has the variance s²/6, the plain bilinear kernel 1/6,
+    so a Gaussian of variance (s² − 1)/6 before it makes up the difference. For the bicubic kernel, whose variance is
+    zero, the factor is the one that came nearest to Pillow by EfficientNet-Lite0's logits (docs/performance.md).
+    """
+    if pixels.shape[:2] == size:
+        if out is None:
+            return pixels
+        np.copyto(out, pixels)
+        return out
+    if resize.antialias and resize.interpolation in _ANTIALIAS:
+        factor = _ANTIALIAS[resize.interpolation]
+        sigma = tuple(
+            factor * max(0.0, (old / new) ** 2 - 1) ** 0.5 for old, new in zip(pixels.shape, size, strict=False)
+        )
+        if max(sigma) > _LEAST_SIGMA:
+            window = tuple(2 * max(1, round(2 * s)) + 1 for s in sigma)
+            pixels = cv2.GaussianBlur(  # type: ignore[assignment]
+                pixels, (window[1], window[0]), max(sigma[1], 1e-3), sigmaY=max(sigma[0], 1e-3)
+            )
+    resized: Image = cv2.resize(  # type: ignore[assignment]
+        pixels, (size[1], size[0]), dst=out, interpolation=_INTERPOLATION[resize.interpolation]
+    )
+    return resized
 
 
 def _up_to_stride(size: tuple[int, int], stride: int) -> tuple[int, int]:

@@ -131,7 +131,8 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for heading in ("model", "runs in", "MB", "classes", "input", "measured", "licence", "where"):
-        table.add_column(heading, justify="right" if heading in ("MB", "classes") else "left", overflow="fold")
+        right = heading in ("MB", "classes")
+        table.add_column(heading, justify="right" if right else "left", no_wrap=heading == "model", overflow="fold")
     for row in rows:
         table.add_row(
             row["name"],
