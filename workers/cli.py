@@ -18,6 +18,7 @@ from pipelines.errors import PixelmillError
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("workers.commands.run:run", "Process a file, a folder, a glob or a list file through the queue."),
     "worker": ("workers.commands.worker:worker", "Start a worker by hand, on the broker in PIXELMILL_BROKER."),
+    "health": ("workers.commands.health:health", "Ask whether the broker answers and a worker here takes shards."),
     "models": ("workers.commands.models:models", "List the models that can run, with their cards."),
     "inspect": ("workers.commands.inspect:inspect", "Say how Pixelmill sees a picture, and what it would convert."),
     "export": ("exports.commands:export", "Turn a PyTorch network into one verified ONNX file."),

@@ -1,0 +1,53 @@
+# Every target does its own set-up. The plain commands behind each stand in README.md.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+# What is installed is remembered by a stamp, so that a second call installs nothing.
+CORE := $(VENV)/.installed-core
+DEV := $(VENV)/.installed-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint bench
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(CORE) ## take the sample photographs through the queue, with the light core only
+	@for pipeline in classify detect; do \
+	  echo "pixelmill run $$pipeline samples/ --out demo-results/$$pipeline"; \
+	  env -u PIXELMILL_BROKER -u PIXELMILL_STORE \
+	    $(BIN)/pixelmill run $$pipeline samples/ --out demo-results/$$pipeline --force || exit $$?; \
+	done
+	@echo
+	@echo "The pictures, drawn:  demo-results/classify/overlays/  demo-results/detect/overlays/"
+	@echo "The reports:          demo-results/classify/report.html  demo-results/detect/report.html"
+
+test: $(DEV) ## run all tests but the long ones; needs no root, no docker, no network
+	$(BIN)/python -m pytest -m "not heavy"
+
+test-all: $(DEV) ## run all tests, the minutes-long ones too
+	$(BIN)/python -m pytest
+
+lint: $(DEV) ## check style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(DEV) ## measure throughput, each arrangement beside the others
+	$(BIN)/python -m benchmarks.throughput
+
+$(CORE): pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "Pixelmill needs Python 3.11 or newer, and there is no $(PYTHON) here: name one with make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Pixelmill needs Python 3.11 or newer, and $(PYTHON) is %d.%d: name another with make PYTHON=/path/to/python3.11" % sys.version_info[:2] or 0)'
+	@test -x $(BIN)/python || { echo "creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing Pixelmill (once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+# pip's own settings hold (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_CONSTRAINT), for a CPU build of PyTorch, say.
+$(DEV): pyproject.toml | $(CORE)
+	@echo "installing what exports and tests need, PyTorch among them (once, some GB)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[export,dev]'
+	@touch $(CORE) $@
