@@ -17,6 +17,8 @@ from workers.store import JobStore
 
 log = logging.getLogger(__name__)
 
+FATAL_CLOSINGS = 3  # attempts that died over a report
+
 
 def close_job(message: Close, store: JobStore, *, lease_seconds: float) -> None:
     """Merge the journals, then write COCO JSON, contact sheet and report; may be repeated.
@@ -26,7 +28,15 @@ def close_job(message: Close, store: JobStore, *, lease_seconds: float) -> None:
     """
     spec, attempt = message.spec, new_attempt()
     output = Path(spec.output)
-    if not take_lease(store, spec.job, message.key, attempt, lease_seconds):
+    number = take_lease(store, spec.job, message.key, attempt, lease_seconds)
+    if not number:
+        return
+    if number > FATAL_CLOSINGS:
+        store.end(
+            spec.job,
+            "failed",
+            f"the worker died {number - 1} times while it drew up the report; the results are in {output / RESULTS}",
+        )
         return
     stop = Event()
     with heart_beat(store, spec.job, message.key, attempt, lease_seconds, Tally(), stop):
@@ -42,6 +52,12 @@ def close_job(message: Close, store: JobStore, *, lease_seconds: float) -> None:
             return
         except (JobError, ValueError) as error:
             store.end(spec.job, "failed", str(error))
+            return
+        except Exception as error:
+            # a defect of ours: the results are merged, and another attempt would end in the same way
+            log.exception("the report of job %s failed", spec.job)
+            reason = f"{type(error).__name__}: {error}"
+            store.end(spec.job, "failed", f"the report could not be made ({reason}); the results so far are safe")
             return
     store.finish(spec.job, message.key, attempt, 0, {})
     store.end(spec.job, "closed")

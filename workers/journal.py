@@ -10,6 +10,7 @@ once) and may be interrupted and repeated at any point: that is what makes a run
 
 from __future__ import annotations
 
+import errno
 import heapq
 import json
 import os
@@ -79,7 +80,7 @@ class Journal:
         with self._lock:
             written = os.write(self._file, data)
             if written != len(data):  # a disk that fills up takes a part; the rest of the line must not follow later
-                raise OSError(28, "No space left on device", str(self.path))
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
 
 def read_lines(path: Path) -> Iterator[Line]:
@@ -101,8 +102,12 @@ def read_lines(path: Path) -> Iterator[Line]:
 
 @dataclass(slots=True)
 class Earlier:
-    """What earlier attempts at a shard left: finished lines by name, and how often work on a name began in vain."""
+    """What earlier attempts at a shard left: finished lines by name, and how often work on a name began in vain.
 
+    attempts: how many got as far as opening a journal.
+    """
+
+    attempts: int = 0
     finished: dict[str, Line] = field(default_factory=dict)
     starts: dict[str, int] = field(default_factory=dict)
 
@@ -111,10 +116,11 @@ def earlier_attempts(output: Path, job: str, shard: str) -> Earlier:
     """Read the journals of a shard's earlier attempts."""
     earlier = Earlier()
     for path in sorted(journal_folder(output, job).glob(f"{shard}.*.jsonl")):
+        earlier.attempts += 1
         for line in read_lines(path):
             if "start" in line:
                 earlier.starts[line["start"]] = earlier.starts.get(line["start"], 0) + 1
-            elif "image" in line:
+            elif _names_image(line):
                 earlier.finished[line["image"]] = line
     for name in earlier.finished:
         earlier.starts.pop(name, None)
@@ -160,7 +166,7 @@ def totals(output: Path) -> Totals:
         if line.get("status") == "ok":
             ok += 1
         else:
-            code = str(line.get("error", {}).get("code", "unknown"))
+            code = _error_code(line)
             failed[code] = failed.get(code, 0) + 1
     return Totals(ok, failed)
 
@@ -182,12 +188,12 @@ def _keyed(stream: Iterable[Line], age: int) -> Iterator[tuple[tuple[str, ...], 
 def _sorted_lines(results: Path) -> Iterable[Line]:
     """The lines of `results.jsonl`, streamed; sorted in memory if someone has changed their order."""
     last: tuple[str, ...] = ()
-    for line in read_lines(results):
-        key = sort_key(str(line.get("image", "")))
+    for line in filter(_names_image, read_lines(results)):
+        key = sort_key(line["image"])
         if key < last:
-            return sorted((li for li in read_lines(results) if "image" in li), key=lambda li: sort_key(li["image"]))
+            return sorted(filter(_names_image, read_lines(results)), key=lambda one: sort_key(one["image"]))
         last = key
-    return (line for line in read_lines(results) if "image" in line)
+    return filter(_names_image, read_lines(results))
 
 
 def _job_lines(job: Path) -> Iterator[Line]:
@@ -196,7 +202,7 @@ def _job_lines(job: Path) -> Iterator[Line]:
     for path in sorted(job.glob("*.jsonl")):
         by_shard.setdefault(path.name.partition(".")[0], []).append(path)
     for shard in sorted(by_shard):
-        lines = {line["image"]: line for path in by_shard[shard] for line in read_lines(path) if "image" in line}
+        lines = {line["image"]: line for path in by_shard[shard] for line in read_lines(path) if _names_image(line)}
         yield from sorted(lines.values(), key=lambda line: sort_key(line["image"]))
 
 
@@ -207,14 +213,20 @@ class Finished:
     an image), because a client may resume a million.
     """
 
-    def __init__(self, output: Path, fingerprint: str) -> None:
+    def __init__(self, output: Path, fingerprint: str, *, overlays: bool = False) -> None:
+        """Read `results.jsonl`. overlays: an image whose picture was not drawn, or is gone, is not finished."""
         self._known: dict[bytes, tuple[bytes, bytes]] = {}
-        for line in read_lines(output / RESULTS):
+        for line in filter(_names_image, read_lines(output / RESULTS)):
             if line.get("fingerprint") != fingerprint or not _lasting(line):
                 continue
-            name, stat = str(line.get("image", "")), line.get("file", {})
-            sha256 = bytes.fromhex(line.get("sha256") or "")
-            self._known[_digest(name)] = (_stamp(int(stat.get("bytes", -1)), int(stat.get("mtime_ns", -1))), sha256)
+            if overlays and line.get("status") == "ok" and not _drawn(output, line):
+                continue
+            try:
+                stamp = _stamp(int(line["file"]["bytes"]), int(line["file"]["mtime_ns"]))
+                sha256 = bytes.fromhex(line.get("sha256") or "")
+            except (KeyError, TypeError, ValueError, OverflowError):
+                continue  # somebody has edited the line: compute the image again
+            self._known[_digest(line["image"])] = (stamp, sha256)
 
     def __len__(self) -> int:
         return len(self._known)
@@ -230,8 +242,21 @@ class Finished:
         )
 
 
+def _names_image(line: Line) -> bool:
+    return isinstance(line.get("image"), str)
+
+
+def _error_code(line: Line) -> str:
+    error = line.get("error")
+    return str(error.get("code", "unknown")) if isinstance(error, dict) else "unknown"
+
+
 def _lasting(line: Line) -> bool:
-    return line.get("status") == "ok" or line.get("error", {}).get("code") in LASTING
+    return line.get("status") == "ok" or _error_code(line) in LASTING
+
+
+def _drawn(output: Path, line: Line) -> bool:
+    return isinstance(line.get("overlay"), str) and (output / line["overlay"]).is_file()
 
 
 def _digest(name: str) -> bytes:

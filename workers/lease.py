@@ -11,7 +11,7 @@ import redis
 
 from workers.jobs import attempt_is_dead
 from workers.journal import Line
-from workers.store import JobStore
+from workers.store import Beat, JobStore
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +42,11 @@ class Tally:
             return sum(self.failed_by_code.values())
 
 
-def take_lease(store: JobStore, job: str, shard: str, attempt: str, lease_seconds: float) -> bool:
-    """Take the lease of a shard; False if the shard is done, its job has ended, or someone living works on it."""
+def take_lease(store: JobStore, job: str, shard: str, attempt: str, lease_seconds: float) -> int:
+    """Take the lease of a shard.
+
+    Returns the number of this attempt, from 1; 0 if the shard is done, its job has ended, or someone living has it.
+    """
     outcome, holder = store.begin(job, shard, attempt, lease_seconds)
     if outcome == "busy" and attempt_is_dead(holder):
         # the pool process that had it was killed; the broker brought the message back before the lease ran out
@@ -51,15 +54,20 @@ def take_lease(store: JobStore, job: str, shard: str, attempt: str, lease_second
         outcome, holder = store.begin(job, shard, attempt, lease_seconds)
     if outcome != "begun":
         log.info("shard %s of job %s needs no attempt: %s %s", shard, job, outcome, holder)
-    return outcome == "begun"
+        return 0
+    return int(holder)
 
 
 @contextmanager
 def heart_beat(
     store: JobStore, job: str, shard: str, attempt: str, lease_seconds: float, tally: Tally, stop: Event
-) -> Iterator[list[bool]]:
-    """Renew the lease until the block ends; set `stop` when it is lost or the job has ended."""
-    ended, lost = Event(), []
+) -> Iterator[list[Beat]]:
+    """Renew the lease until the block ends; set `stop` when it is lost or the job has ended.
+
+    Gives a list that will hold why it stopped: "lost" or "cancelled".
+    """
+    ended = Event()
+    why: list[Beat] = []
 
     def beat() -> None:
         while not ended.wait(BEAT_SECONDS):
@@ -70,15 +78,14 @@ def heart_beat(
                 log.warning("no heart-beat for shard %s of job %s: %s", shard, job, error)
                 continue
             if answer != "ok":
-                if answer == "lost":
-                    lost.append(True)
+                why.append(answer)
                 stop.set()
                 return
 
     thread = Thread(target=beat, name="heart-beat", daemon=True)
     thread.start()
     try:
-        yield lost
+        yield why
     finally:
         ended.set()
         thread.join()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import PixelmillError
-from workers.errors import OutputError
+from workers.errors import OutputError, WorkerError
 from workers.jobs import JobSpec, Shard, new_attempt
 from workers.journal import FATAL_STARTS, Earlier, Journal, Line, earlier_attempts
 from workers.lease import Tally, heart_beat, take_lease
@@ -29,6 +30,17 @@ if TYPE_CHECKING:
     from pipelines.results import Result
 
 log = logging.getLogger(__name__)
+
+# So many attempts at a shard that ended before any image was begun are not bad luck.
+FATAL_BEGINNINGS = 5
+
+# Errors in writing an overlay that concern its name only.
+_NAME_TROUBLE = {
+    errno.ENAMETOOLONG: "its name is too long for an overlay",
+    errno.ENOTDIR: "its overlay's folder has the name of another image's overlay",
+    errno.EEXIST: "its overlay's folder has the name of another image's overlay",
+    errno.EISDIR: "its overlay has the name of a folder of overlays",
+}
 
 OpenPipeline = Callable[[JobSpec], "Pipeline"]
 
@@ -48,44 +60,56 @@ def attempt_shard(
     concerns the whole job (a model that won't load, a full disk) ends the job with its reason.
     """
     spec, attempt = shard.spec, new_attempt()
-    if not take_lease(store, spec.job, shard.key, attempt, lease_seconds):
+    number = take_lease(store, spec.job, shard.key, attempt, lease_seconds)
+    if not number:
         return
-    tally, stop = Tally(), Event()
-    with heart_beat(store, spec.job, shard.key, attempt, lease_seconds, tally, stop) as lost:
+    tally, stop, failed = Tally(), Event(), True
+    with heart_beat(store, spec.job, shard.key, attempt, lease_seconds, tally, stop) as stopped:
         try:
             _check_roots(spec, roots)
+            earlier = earlier_attempts(Path(spec.output), spec.job, shard.key)
+            if number - 1 - earlier.attempts >= FATAL_BEGINNINGS:
+                raise WorkerError(
+                    f"workers died {number - 1 - earlier.attempts} times while they loaded model {spec.model}: is "
+                    "there memory enough for it? Their log says more"
+                )
             pipeline = open_pipeline(spec)
             store.note_provider(spec.job, pipeline.session.provider)
-            _process(shard, attempt, pipeline, tally, stop, threads, roots)
+            _process(shard, attempt, earlier, pipeline, tally, stop, threads, roots)
+            failed = False
         except PixelmillError as error:
             log.exception("job %s ends", spec.job)
             store.end(spec.job, "failed", str(error))
-            return
         except OSError as error:
             log.exception("job %s ends", spec.job)
             store.end(spec.job, "failed", _say_output(error, spec))
-            return
-    if stop.is_set():
-        log.warning(
-            "shard %s of job %s left unfinished: %s", shard.key, spec.job, "lease lost" if lost else "job ended"
-        )
+    if stop.is_set() and not failed and "cancelled" not in stopped:
+        log.warning("shard %s of job %s left unfinished: another attempt has it", shard.key, spec.job)
         return
+    # a job that was cancelled or failed counts what this attempt still did, and need not wait for its lease to run out
     if not store.finish(spec.job, shard.key, attempt, tally.ok, tally.failed_by_code):
         log.warning("shard %s of job %s was taken over by another attempt", shard.key, spec.job)
 
 
 def _process(
-    shard: Shard, attempt: str, pipeline: Pipeline, tally: Tally, stop: Event, threads: int, roots: tuple[Path, ...]
+    shard: Shard,
+    attempt: str,
+    earlier: Earlier,
+    pipeline: Pipeline,
+    tally: Tally,
+    stop: Event,
+    threads: int,
+    roots: tuple[Path, ...],
 ) -> None:
     spec = shard.spec
     root, output = Path(spec.root), Path(spec.output)
-    earlier = earlier_attempts(output, spec.job, shard.key)
     for line in earlier.finished.values():
         tally.add(line)
     remaining = [name for name in shard.images if name not in earlier.finished]
     if not remaining:
         return
     about = _about(spec, pipeline)
+    stats: dict[str, Line] = {}
     journal = Journal(output, spec.job, shard.key, attempt)
 
     def write(result: Result, picture: Picture | None) -> Result:
@@ -94,7 +118,7 @@ def _process(
             return result
         if result.found is not None and picture is not None and spec.overlays:
             result = _draw(result, picture, output)
-        line = {**result.to_json(), **_stat(root / result.image), **about}
+        line = {**result.to_json(), **stats.pop(result.image, {}), **about}
         if spec.overlays and result.ok:
             line["overlay"] = overlay_name(result.image)
         journal.result(line)
@@ -108,6 +132,8 @@ def _process(
                 failure = _failed(name, "outside_roots", "the file lies outside the folders this worker may read")
                 write(failure, None)
                 continue
+            # before it is read: a file that changes meanwhile must not pass for finished by its new time
+            stats[name] = _stat(path)
             yield name, path
 
     try:
@@ -164,11 +190,9 @@ def _draw(result: Result, picture: Picture, output: Path) -> Result:
     try:
         write_overlay(output / overlay_name(result.image), drawn)
     except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
+        if error.errno not in _NAME_TROUBLE:
             raise
-        return replace(
-            _failed(result.image, "output_failed", "its name is too long for an overlay"), sha256=result.sha256
-        )
+        return replace(_failed(result.image, "output_failed", _NAME_TROUBLE[error.errno]), sha256=result.sha256)
     return with_timing(result, draw=drew, write=watch.lap())
 
 
@@ -187,7 +211,10 @@ def _stat(path: Path) -> Line:
 
 
 def _inside(path: Path, roots: tuple[Path, ...]) -> bool:
-    resolved = path.resolve()
+    try:
+        resolved = Path(os.path.realpath(path))  # Path.resolve raises for a link that leads back to itself
+    except ValueError:  # a name no file can have
+        return False
     return any(resolved.is_relative_to(root) for root in roots)
 
 
@@ -209,8 +236,9 @@ def _is_known_model(path: str) -> bool:
 
 def _say_output(error: OSError, spec: JobSpec) -> str:
     what = error.filename or spec.output
-    if error.errno == errno.ENOSPC:
-        return f"the disk is full: {what} could not be written. Free some space and run the same command again"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        full = "the disk is full" if error.errno == errno.ENOSPC else f"a limit is reached ({error.strerror})"
+        return f"{full}: {what} could not be written. Free some space and run the same command again"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{what} can't be written ({error.strerror}): check the permissions of {spec.output}"
     return f"{what}: {error.strerror or error}"
