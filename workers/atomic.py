@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 _LONGEST_NAME = 255  # bytes, on every common file system
+_TEMPORARY = re.compile(r"\..*\.\d+\.[0-9a-f]{8}\.tmp", re.DOTALL)
 
 
 @contextlib.contextmanager
@@ -39,6 +41,11 @@ def temporary_name(name: str) -> str:
     while len(os.fsencode(name)) > room:
         name = name[:-1]
     return f".{name}{tail}"
+
+
+def is_temporary_name(name: str) -> bool:
+    """Whether `temporary_name` may have given this name."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 def sync_folder(folder: Path) -> None:

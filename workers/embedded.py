@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -18,6 +19,8 @@ from workers.process import last_words, start_owned, stop_owned
 from workers.settings import Settings
 
 _START_SECONDS = 10.0
+_SOCKET_NOTE = "socket-folder"
+_HOME = Path(__file__).parents[1]  # where this package is, installed or not
 _MAX_DEATHS = 5  # of a worker, in a row, without an image finished in between
 
 
@@ -36,6 +39,10 @@ class EmbeddedBroker:
         self._data = data
         # A unix socket's path may have 107 bytes at most, so it can't live below a folder of the user's choice.
         self._folder = Path(tempfile.mkdtemp(prefix="pixelmill-"))
+        if len(os.fsencode(self._folder)) > 90:  # TMPDIR itself is too long
+            self._folder.rmdir()
+            self._folder = Path(tempfile.mkdtemp(prefix="pixelmill-", dir="/tmp"))
+        (data / _SOCKET_NOTE).write_text(str(self._folder))
         self._socket = self._folder / "broker.sock"
         self.log = data / "valkey.log"
         options: dict[str, Any] = {
@@ -89,6 +96,16 @@ class EmbeddedBroker:
         raise BrokerError(f"the embedded broker did not come up: {words or 'no word from it'}")
 
 
+def remove_broker_data(data: Path) -> None:
+    """Remove what a broker left whose owner was killed: its data, and its socket's folder that these name."""
+    with contextlib.suppress(OSError, ValueError):
+        folder = Path((data / _SOCKET_NOTE).read_text())
+        if folder.name.startswith("pixelmill-"):
+            (folder / "broker.sock").unlink(missing_ok=True)
+            folder.rmdir()
+    shutil.rmtree(data, ignore_errors=True)
+
+
 @dataclass(slots=True)
 class EmbeddedWorker:
     """A Celery worker as a process of its own; started again when it dies, until that is hopeless.
@@ -111,12 +128,14 @@ class EmbeddedWorker:
             **os.environ,
             "PIXELMILL_BROKER": self.broker_url,
             "PIXELMILL_STORE": self.broker_url,
+            "PYTHONPATH": os.pathsep.join(part for part in (str(_HOME), os.environ.get("PYTHONPATH")) if part),
             "PIXELMILL_ROOTS": os.sep,  # the command's own user may read what that user may read
             **self.environment,
         }
         if self.preload is not None:
             env["PIXELMILL_PRELOAD"] = self.preload
-        self._process = start_owned([sys.executable, "-m", "workers.cli", "worker"], self.log, env)
+        # -P: a folder called `workers` or a file called `redis.py` where the command was called must not be imported
+        self._process = start_owned([sys.executable, "-P", "-m", "workers.cli", "worker"], self.log, env)
 
     @property
     def pid(self) -> int | None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from workers.errors import BrokerError
 from workers.jobs import Close, JobSpec, Shard
 from workers.store import JobStore, Progress
 
@@ -123,4 +124,9 @@ class Feeder:
 
     def _publish(self, message: str) -> None:
         parsed = json.loads(message)
-        self._app.send_task(parsed["task"], args=[parsed["payload"]], queue=self._queue)
+        from kombu.exceptions import OperationalError
+
+        try:
+            self._app.send_task(parsed["task"], args=[parsed["payload"]], queue=self._queue)
+        except OperationalError as error:
+            raise BrokerError(f"the broker went away: {error}. The same command continues the job") from error

@@ -158,6 +158,25 @@ def settle(output: Path) -> None:
         shutil.rmtree(job, ignore_errors=True)
 
 
+def drop_vanished(output: Path, root: Path) -> int:
+    """Take the results of images that are no longer there out of `results.jsonl`, and their overlays away.
+
+    Returns how many there were. Raises OSError if the file can't be written; then nothing is changed.
+    """
+    gone = [line for line in filter(_names_image, read_lines(output / RESULTS)) if not _exists(root, line["image"])]
+    if not gone:
+        return 0
+    names = {line["image"] for line in gone}
+    with write_atomically(output / RESULTS) as file:
+        for line in read_lines(output / RESULTS):
+            if line.get("image") not in names:
+                file.write(json.dumps(line, ensure_ascii=True, separators=(",", ":")).encode() + b"\n")
+    for line in gone:
+        if isinstance(line.get("overlay"), str):
+            (output / line["overlay"]).unlink(missing_ok=True)
+    return len(gone)
+
+
 def totals(output: Path) -> Totals:
     """Count what `results.jsonl` holds."""
     ok = 0
@@ -240,6 +259,13 @@ class Finished:
         return stamp == _stamp(found.size, found.mtime_ns) or (
             bool(sha256) and _file_sha256(root / found.name) == sha256
         )
+
+
+def _exists(root: Path, name: str) -> bool:
+    try:
+        return os.path.lexists(root / name)
+    except ValueError:
+        return False
 
 
 def _names_image(line: Line) -> bool:

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from workers.atomic import write_atomically
+from workers.atomic import is_temporary_name, write_atomically
 from workers.errors import OutputError
 from workers.journal import STATE
+from workers.overlays import FOLDER
 
 _JOB = "job.json"
 
@@ -61,6 +62,16 @@ def remember(output: Path, note: dict[str, Any]) -> None:
             file.write(json.dumps(note, indent=1).encode())
     except OSError as error:
         raise OutputError(f"output folder {output} can't be written: {error.strerror or error}") from error
+
+
+def sweep_temporaries(output: Path) -> None:
+    """Remove what a killed run had begun to write (`workers.atomic` knows the names)."""
+    for folder, subfolders, names in os.walk(output):
+        if Path(folder) == output:
+            subfolders[:] = [name for name in subfolders if name in (STATE, FOLDER)]
+        for name in names:
+            if is_temporary_name(name):
+                (Path(folder) / name).unlink(missing_ok=True)
 
 
 def _prove_writable(state: Path) -> None:

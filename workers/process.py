@@ -27,6 +27,13 @@ def start_owned(command: Sequence[str], log: Path, env: Mapping[str, str] | None
     It gets a session of its own, so that Ctrl-C in the terminal reaches only its owner, who then ends it in good order.
     log: where its output is appended.
     """
+    owner = os.getpid()
+
+    def tie() -> None:
+        die_with_parent()
+        if os.getppid() != owner:  # it died before the kernel was asked
+            os._exit(1)
+
     with log.open("ab") as output:
         return subprocess.Popen(
             command,
@@ -35,7 +42,7 @@ def start_owned(command: Sequence[str], log: Path, env: Mapping[str, str] | None
             stderr=subprocess.STDOUT,
             env=dict(env) if env is not None else None,
             start_new_session=True,
-            preexec_fn=die_with_parent,
+            preexec_fn=tie,
         )
 
 

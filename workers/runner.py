@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-import signal
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import redis
 
 from pipelines.card import Card, Provider, model_checksum
 from pipelines.catalog import PipelineEntry, find_pipeline, model_for
+from pipelines.errors import PixelmillError
 from pipelines.params import fingerprint, resolve_params
-from workers.embedded import EmbeddedBroker, EmbeddedWorker, preload_json
+from workers.embedded import EmbeddedBroker, EmbeddedWorker, preload_json, remove_broker_data
 from workers.errors import BrokerError, JobError, OutputError
 from workers.feeder import Feeder, cut
 from workers.folder import Source, open_source
+from workers.interrupts import Interrupts
 from workers.jobs import JobSpec, new_job_id
-from workers.journal import RESULTS, STATE, Finished, Totals, settle, totals
-from workers.output import claim_output, remember, remembered
+from workers.journal import RESULTS, STATE, Finished, Totals, drop_vanished, settle, totals
+from workers.output import claim_output, remember, remembered, sweep_temporaries
+from workers.overlays import FOLDER as OVERLAYS
 from workers.settings import Settings, settings
 from workers.store import JobStore, Progress
 
 _POLL_SECONDS = 0.1
+_ALONE_SECONDS = 5.0  # with shards to do and nobody at work on them
 _STOP_SECONDS = 3.0  # images in work are finished and kept when a run is interrupted
 
 
@@ -71,34 +73,12 @@ class Outcome:
     provider: str | None
     interrupted: bool
     first_result_seconds: float | None
+    steady_images_per_second: float | None  # between the first and the last result seen; None for short runs
 
     @property
     def images_per_second(self) -> float:
         """Images computed by this run per second of the whole command; 0 if there were none."""
         return self.ran / self.seconds if self.ran and self.seconds else 0.0
-
-
-class Interrupts:
-    """Ctrl-C and SIGTERM become a flag; the second one takes effect at once."""
-
-    def __init__(self) -> None:
-        self.requested = False
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> Interrupts:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._on_signal)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True
 
 
 def run(request: Request, view: View, refresh: Callable[[View], None]) -> Outcome:
@@ -113,7 +93,7 @@ def run(request: Request, view: View, refresh: Callable[[View], None]) -> Outcom
         model_path, card = model_for(entry, request.model)
         params = resolve_params(card, request.params)
         source = open_source(request.source)
-        output = request.output.expanduser().resolve()
+        output = Path(os.path.realpath(os.path.expanduser(request.output)))  # noqa: PTH111 - must not raise for ~name
         _refuse_overlap(source, output)
         spec = _spec(request, entry, model_path, card, params.model_dump(mode="json"), source, output)
         with claim_output(output):
@@ -142,20 +122,31 @@ class _Run:
         self.scanned = 0
         self.provider: str | None = None
         self.first_result: float | None = None
+        self._first_seen = self._last_seen = (0.0, 0)  # (seconds, images done)
         self.last: Progress | None = None
+        self._alone_since: float | None = None
 
     def execute(self) -> Outcome:
         """Settle what an earlier run left, compute the rest, close the job."""
         try:
+            note = remembered(self.output) or {}
+            if not note.get("closed"):
+                sweep_temporaries(self.output)
             settle(self.output)
             if self.request.force:
                 (self.output / RESULTS).unlink(missing_ok=True)
-            finished = Finished(self.output, self.spec.fingerprint)
-            note = remembered(self.output) or {}
-            if note.get("closed") and finished and not self._remaining_any(finished):
+            vanished = drop_vanished(self.output, self.source.root)
+            finished = Finished(self.output, self.spec.fingerprint, overlays=self.request.overlays)
+            drawn_up = note.get("closed") and not vanished and (self.output / "report.html").exists()
+            if drawn_up and finished and not self._remaining_any(finished):
                 return self._outcome(interrupted=False)
             remember(self.output, {"spec": self.spec.model_dump(mode="json"), "closed": False})
-            self._work(finished)
+            try:
+                self._work(finished, None if note.get("closed") else note.get("spec", {}).get("job"))
+            except PixelmillError:
+                with contextlib.suppress(OSError):
+                    settle(self.output)  # what was finished is there to see, although the job ends here
+                raise
             if self.interrupts.requested:
                 settle(self.output)
                 return self._outcome(interrupted=True)
@@ -167,7 +158,7 @@ class _Run:
 
     def _remaining_any(self, finished: Finished) -> bool:
         for found in self.source.scan():
-            if not finished.covers(found, self.source.root):
+            if self.interrupts.requested or not finished.covers(found, self.source.root):
                 self.view.skipped = 0
                 return True
             self.view.skipped += 1
@@ -175,14 +166,19 @@ class _Run:
 
     def _names(self, finished: Finished) -> Iterator[str]:
         for found in self.source.scan():
+            if self.interrupts.requested:  # a million finished images take a while to pass over
+                return
             self.scanned += 1
             if finished.covers(found, self.source.root):
                 self.view.skipped += 1
             else:
                 yield found.name
 
-    def _work(self, finished: Finished) -> None:
+    def _work(self, finished: Finished, orphan: str | None) -> None:
+        """Compute what is not finished. orphan: the job of a run into this folder that was killed."""
         with self._services() as (app, store, worker):
+            if orphan is not None and store.progress(orphan).state == "running":
+                store.end(orphan, "cancelled")  # a service would compute the same images a second time
             store.create(self.spec.job)
             count = threading.Thread(target=self._count, daemon=True)
             count.start()
@@ -191,7 +187,7 @@ class _Run:
             feeder = Feeder(app, store, self.spec, shards, self.config.queue)
             try:
                 self._drive(feeder, store, worker)
-            except BaseException:
+            except Exception:
                 self._give_up(store, worker)
                 raise
             if self.interrupts.requested:
@@ -217,11 +213,28 @@ class _Run:
                 raise JobError(progress.reason or "the job failed without a reason")
             if progress.state == "closed":
                 return
+            if progress.state == "cancelled":
+                raise JobError(
+                    "the broker no longer knows this job: it was cancelled, or the broker lost its data. The same "
+                    "command continues it"
+                )
+            self._look_for_workers(progress, worker)
             if feeder.exhausted and progress.open == 0 and not closing:
                 closing = True
                 self.view.phase = "report"
                 feeder.close(self._summary(progress))
             time.sleep(_POLL_SECONDS if self.first_result is not None else _POLL_SECONDS / 4)
+
+    def _look_for_workers(self, progress: Progress, worker: EmbeddedWorker | None) -> None:
+        """Say so if a service seems to have no worker."""
+        now = time.monotonic()
+        if worker is not None or progress.live or not progress.open:
+            self._alone_since = None
+            self.view.phase = "report" if self.view.phase == "report" else self.spec.pipeline
+            return
+        self._alone_since = self._alone_since or now
+        if now - self._alone_since > _ALONE_SECONDS:
+            self.view.phase = "waiting for a worker, `pixelmill worker` starts one"
 
     def _done(self, progress: Progress) -> int:
         return progress.ok + progress.failed + progress.partly
@@ -230,12 +243,17 @@ class _Run:
         self.last = progress
         self.provider = progress.provider or self.provider
         self.view.done, self.view.failed = self._done(progress), progress.failed
+        now = time.monotonic() - self.started
         if self.view.done and self.first_result is None:
-            self.first_result = time.monotonic() - self.started
+            self.first_result = now
+            self._first_seen = (now, self.view.done)
+        if self.view.done > self._last_seen[1]:
+            self._last_seen = (now, self.view.done)
         self._refresh(self.view)
 
     def _count(self) -> None:
-        self.view.total = self.source.count()
+        with contextlib.suppress(JobError):  # the scan itself meets it too and ends the run
+            self.view.total = self.source.count()
 
     def _left(self) -> int | None:
         return None if self.view.total is None else max(0, self.view.total - self.scanned)
@@ -246,9 +264,11 @@ class _Run:
             if store.progress(self.spec.job).state == "running":
                 store.end(self.spec.job, "cancelled")
             deadline = time.monotonic() + _STOP_SECONDS
-            while time.monotonic() < deadline and (progress := store.progress(self.spec.job)).live:
+            while True:
+                progress = store.progress(self.spec.job)
                 self._show(progress)
-                if worker is None or not worker.is_alive():
+                served = worker is None or worker.is_alive()
+                if not progress.live or not served or time.monotonic() > deadline:
                     break
                 time.sleep(_POLL_SECONDS)
 
@@ -262,8 +282,10 @@ class _Run:
 
             yield make_app(self.config.broker), store, None
             return
-        data = self.config.embedded_data or self.output / STATE / "broker"
-        shutil.rmtree(data, ignore_errors=True)
+        data = self.output / STATE / "broker"
+        remove_broker_data(data)
+        if self.config.embedded_data is not None:
+            data = self.config.embedded_data / self.spec.job  # never that folder itself: it is removed afterwards
         broker = EmbeddedBroker(data)
         log = self.output / STATE / "worker.log"
         log.unlink(missing_ok=True)
@@ -274,6 +296,7 @@ class _Run:
 
             yield make_app(broker.url), JobStore(broker.url), worker
         finally:
+            self.interrupts.cleaning = True
             worker.stop(grace_seconds=0)
             broker.stop()
 
@@ -308,7 +331,12 @@ class _Run:
             provider=self.provider,
             interrupted=interrupted,
             first_result_seconds=self.first_result,
+            steady_images_per_second=self._steady_rate(),
         )
+
+    def _steady_rate(self) -> float | None:
+        (since, first), (until, last) = self._first_seen, self._last_seen
+        return (last - first) / (until - since) if until - since > 1 else None
 
 
 def _spec(
@@ -360,3 +388,6 @@ def _refuse_overlap(source: Source, output: Path) -> None:
             f"output folder {output} lies in the input folder {source.root}, so the next run would take the drawn "
             "pictures for input: choose an --out outside it"
         )
+    drawn = output / OVERLAYS
+    if any(Path(os.path.realpath(source.root / name)).is_relative_to(drawn) for name in source.names or ("",)):
+        raise OutputError(f"{source.root} holds pictures that were drawn into {output}: choose another SRC or --out")

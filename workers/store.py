@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
 
 from workers.errors import BrokerError
 from workers.settings import without_password
@@ -106,7 +108,12 @@ class JobStore:
         plain = url.replace("redis+socket://", "unix://", 1).replace("valkey://", "redis://", 1)
         try:
             self.redis: Any = redis.Redis.from_url(
-                plain, decode_responses=True, socket_connect_timeout=3, socket_timeout=10, health_check_interval=15
+                plain,
+                decode_responses=True,
+                socket_connect_timeout=3,
+                socket_timeout=10,
+                health_check_interval=15,
+                retry=Retry(ExponentialBackoff(cap=0.4, base=0.05), 2),
             )
         except ValueError as error:
             raise BrokerError(f"store URL {without_password(url)!r} is not understood: {error}") from error

@@ -116,6 +116,7 @@ def summary_json(outcome: Outcome) -> dict[str, Any]:
         "finished_before": outcome.skipped,
         "seconds": round(outcome.seconds, 3),
         "images_per_second": round(outcome.images_per_second, 2),
+        "steady_images_per_second": round(steady, 2) if (steady := outcome.steady_images_per_second) else None,
         "first_result_seconds": round(outcome.first_result_seconds, 3) if outcome.first_result_seconds else None,
         "interrupted": outcome.interrupted,
         "output": str(output),
