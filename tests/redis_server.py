@@ -28,7 +28,7 @@ class RedisServer:
         # a unix socket's path may have 107 bytes at most, pytest's temporary folders are longer
         self._folder = Path(tempfile.mkdtemp(prefix="redis-"))
         self.socket = self._folder / "redis.sock"
-        self.port = _free_port()
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -113,7 +113,7 @@ class RedisServer:
         raise AssertionError(f"redis-server did not come up: {words}")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

