@@ -1,0 +1,252 @@
+"""Compare what two implementations of one network gave for the same pictures.
+
+Detections are matched by label and overlap, never by index: equal scores may come in any order, and suppression may
+keep either of two equally good boxes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exports.gates import Kind
+from exports.ways import Seen
+from pipelines import detect
+from pipelines.card import Card
+from pipelines.geometry import Fit, iou
+from pipelines.params import DetectParams
+from pipelines.types import Boxes, ClassIds, Scores, Tensor
+
+MATCH_IOU = 0.5  # what counts as the same place; COCO's most lenient threshold
+
+_KINDS: Mapping[str, Kind] = {
+    "logits": "labels",
+    "probabilities": "labels",
+    "dcgan-judge": "vectors",
+    "semantic-logits": "semantic",
+    "torchvision-instances": "objects",
+    "yolo-seg": "objects",
+    "dcgan": "picture",
+    "transformer": "picture",
+    "embedding": "vectors",
+    "pyramid": "vectors",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """What was found in a picture: boxes (N, 4), scores (N,), class ids (N,), masks (N, H, W) bool if there are any."""
+
+    boxes: Boxes
+    scores: Scores
+    class_ids: ClassIds
+    masks: NDArray[np.bool_] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """Where detections begin to count, and how close to it a score may be on one side only.
+
+    A detection within `margin` of the threshold that the other side lacks is no disagreement: it fell either way.
+    """
+
+    score: float
+    margin: float = 0.0
+    most: int = 300
+
+
+def kind_of(card: Card) -> Kind:
+    """How outputs of this card's family are compared."""
+    return _KINDS.get(card.family, "objects")
+
+
+def compare(card: Card, pairs: Iterable[tuple[Seen, Seen]], threshold: Threshold) -> dict[str, Any]:
+    """Compare reference and export over some pictures, figure by figure.
+
+    pairs: (reference, exported) of each picture.
+    Returns the figures that `exports.gates` knows, and counts. Largest differences are over everything compared.
+    """
+    kind = kind_of(card)
+    pairs = list(pairs)
+    if kind == "labels":
+        return _labels(pairs)
+    if kind == "objects":
+        return _objects(card, pairs, threshold)
+    if kind == "semantic":
+        return _semantic(pairs)
+    if kind == "picture":
+        return _pictures(card, pairs)
+    return _vectors(pairs)
+
+
+def objects_of(card: Card, seen: Seen, score: float) -> Objects:
+    """What was found, from the pipeline's reader or, where there is none yet, from the raw outputs."""
+    found: Any = seen.found
+    if found is not None and hasattr(found, "boxes"):
+        masks = getattr(found, "masks", None)
+        if masks is not None and not isinstance(masks, np.ndarray):  # masks kept in their boxes only, or encoded
+            masks = None
+        return Objects(found.boxes, found.scores, found.class_ids, masks)
+    if card.family == "torchvision-instances":
+        boxes, labels, scores, masks = seen.outputs
+        keep = scores >= score
+        offset = int(card.decode.get("label_offset", 1))
+        return Objects(boxes[keep], scores[keep], labels[keep] - offset, masks[keep][:, 0] > 0.5)
+    return _yolo_boxes(card, seen.outputs, seen.plan, score)
+
+
+def _yolo_boxes(card: Card, outputs: Sequence[Tensor], plan: Fit | None, score: float) -> Objects:
+    """The boxes of a YOLO that also segments; its mask coefficients are compared through the boxes' prototypes."""
+    if plan is None:
+        raise ValueError("boxes need the picture's plan")
+    end_to_end = bool(card.decode.get("end2end"))
+    count = len(card.names)
+    boxes = outputs[0][:, :6] if end_to_end else outputs[0][: 4 + count]
+    plain = card.model_copy(update={"task": "detect", "family": "yolo-end2end" if end_to_end else "yolo"})
+    found = detect.reader(plain, DetectParams(score=score))([boxes], plan)
+    return Objects(found.boxes, found.scores, found.class_ids)
+
+
+def _largest(a: Tensor, b: Tensor) -> tuple[float, float]:
+    """The largest difference, and the largest magnitude of `a`; infinite where shapes differ or a value is no number."""
+    if a.shape != b.shape:
+        return float("inf"), 1.0
+    if a.size == 0:
+        return 0.0, 1.0
+    difference = np.abs(a.astype(np.float64) - b.astype(np.float64)).max()
+    return float(difference) if np.isfinite(difference) else float("inf"), float(np.abs(a).max())
+
+
+def _labels(pairs: Sequence[tuple[Seen, Seen]]) -> dict[str, Any]:
+    differences = [_largest(a.outputs[0], b.outputs[0]) for a, b in pairs]
+    same = [int(a.outputs[0].argmax()) == int(b.outputs[0].argmax()) for a, b in pairs]
+    return {
+        "pictures": len(pairs),
+        "largest_difference": max(d for d, _ in differences),
+        "relative_difference": max(d / max(scale, 1e-6) for d, scale in differences),
+        "top1_agreement": sum(same) / len(same),
+    }
+
+
+def _semantic(pairs: Sequence[tuple[Seen, Seen]]) -> dict[str, Any]:
+    equal = total = 0
+    largest = 0.0
+    for a, b in pairs:
+        largest = max(largest, _largest(a.outputs[0], b.outputs[0])[0])
+        one, other = a.outputs[0].argmax(axis=0), b.outputs[0].argmax(axis=0)
+        total += one.size
+        equal += int((one == other).sum()) if one.shape == other.shape else 0
+    return {"pictures": len(pairs), "equal_pixels": equal / total, "largest_difference": largest}
+
+
+def _pictures(card: Card, pairs: Sequence[tuple[Seen, Seen]]) -> dict[str, Any]:
+    differences = [np.abs(_to_pixels(card, a) - _to_pixels(card, b)) for a, b in pairs]
+    return {
+        "pictures": len(pairs),
+        "pixel_difference": max(float(d.max()) for d in differences),
+        "mean_pixel_difference": max(float(d.mean()) for d in differences),
+    }
+
+
+def _to_pixels(card: Card, seen: Seen) -> NDArray[np.float64]:
+    values = seen.outputs[0].astype(np.float64)
+    if card.family == "dcgan":  # tanh: −1 to 1
+        values = (values + 1) * 127.5
+    clipped: NDArray[np.float64] = np.clip(values, 0, 255)
+    return clipped
+
+
+def _vectors(pairs: Sequence[tuple[Seen, Seen]]) -> dict[str, Any]:
+    differences, cosines = [], []
+    for a, b in pairs:
+        for one, other in zip(a.outputs, b.outputs, strict=True):
+            difference, scale = _largest(one, other)
+            differences.append(difference / max(scale, 1e-6))
+            cosines.append(_cosine(one, other))
+    return {"pictures": len(pairs), "relative_difference": max(differences), "cosine": min(cosines)}
+
+
+def _cosine(a: Tensor, b: Tensor) -> float:
+    if a.shape != b.shape:
+        return -1.0
+    one, other = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
+    length = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return float(one @ other) / length if length else float(np.array_equal(one, other))
+
+
+def _objects(card: Card, pairs: Sequence[tuple[Seen, Seen]], threshold: Threshold) -> dict[str, Any]:
+    total = missed = borderline = 0
+    box = score = 0.0
+    mask_ious: list[float] = []
+    prototypes = 0.0
+    for a, b in pairs:
+        one, other = objects_of(card, a, threshold.score), objects_of(card, b, threshold.score)
+        rows, columns = match(one, other)
+        for side, taken in ((one, rows), (other, columns)):
+            left = np.delete(side.scores, taken)
+            # a full list ends at its weakest entry: which of two equals is the last one, is chance
+            full = len(side.scores) >= threshold.most
+            edge = max(threshold.score, float(side.scores.min())) if full else threshold.score
+            near = int((left < edge + threshold.margin).sum())
+            borderline += near
+            missed += len(left) - near
+            total += len(side.scores) - near
+        if len(rows):
+            box = max(box, float(np.abs(one.boxes[rows] - other.boxes[columns]).max()))
+            score = max(score, float(np.abs(one.scores[rows] - other.scores[columns]).max()))
+        if one.masks is not None and other.masks is not None:
+            mask_ious += [_mask_iou(one.masks[i], other.masks[j]) for i, j in zip(rows, columns, strict=True)]
+        elif card.family == "yolo-seg":
+            difference, scale = _largest(a.outputs[1], b.outputs[1])
+            prototypes = max(prototypes, difference / max(scale, 1e-6))
+    figures: dict[str, Any] = {
+        "pictures": len(pairs),
+        "detections": total // 2,
+        "matched": 1.0 if total == 0 else 1 - missed / total,
+        "at_the_threshold": borderline,
+        "box_difference_px": box,
+        "score_difference": score,
+    }
+    if mask_ious:
+        figures["mask_iou"] = float(np.median(mask_ious))
+        figures["smallest_mask_iou"] = min(mask_ious)
+    elif card.family == "yolo-seg":
+        figures["prototype_difference"] = prototypes
+    return figures
+
+
+def match(a: Objects, b: Objects) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pair detections of the same label that overlap most, best overlap first, each at most once.
+
+    Returns the indices into `a` and into `b`, pair by pair. Overlaps below `MATCH_IOU` are no pair.
+    """
+    if not len(a.scores) or not len(b.scores):
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    overlap = iou(a.boxes, b.boxes)
+    overlap[a.class_ids[:, None] != b.class_ids[None, :]] = -1
+    # among equal overlaps (boxes of one place, kept for want of suppression) the nearer score is the same detection
+    closeness = np.abs(a.scores[:, None] - b.scores[None, :])
+    rows: list[int] = []
+    columns: list[int] = []
+    order = np.lexsort((closeness.ravel(), -np.round(overlap, 4).ravel()))
+    free_a, free_b = np.ones(len(a.scores), bool), np.ones(len(b.scores), bool)
+    for flat in order:
+        i, j = divmod(int(flat), overlap.shape[1])
+        if overlap[i, j] < MATCH_IOU:
+            break
+        if free_a[i] and free_b[j]:
+            free_a[i] = free_b[j] = False
+            rows.append(i)
+            columns.append(j)
+    return np.array(rows, np.int64), np.array(columns, np.int64)
+
+
+def _mask_iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
+    if a.shape != b.shape:
+        return 0.0
+    union = int((a | b).sum())
+    return int((a & b).sum()) / union if union else 1.0
