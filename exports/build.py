@@ -22,7 +22,8 @@ from exports.errors import WeightsError
 from exports.libraries import torch
 from exports.statedict import fill, in_order, load_state_dict, untrusted
 from exports.weights import fetch, sha256_of
-from pipelines.card import Weights
+from pipelines.card import InputSpec, Weights
+from pipelines.errors import ParameterError
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
 Example: TypeAlias = tuple[Any, ...]
 
 SEED = 1998
+# Anchors, or layers without padding, that fit one size of picture.
+FIXED = frozenset(
+    {"lenet5", "lenet5-embedding", "dcgan-generator", "dcgan-discriminator", "ssd300-vgg16",
+     "ssdlite320-mobilenet-v3-large"}
+)  # fmt: skip
 _SETTLING_SIDE = 96  # pixels: enough for statistics at stride 32
 
 
@@ -41,16 +47,27 @@ class Built:
     weights: Weights
 
 
-def build(entry: Entry, weights: str | Path = "official", *, trust: bool = False, seed: int = SEED) -> Built:
+def build(
+    entry: Entry,
+    weights: str | Path = "official",
+    *,
+    trust: bool = False,
+    size: tuple[int, int] | None = None,
+    seed: int = SEED,
+) -> Built:
     """Build a network in eval mode, float32, on the CPU.
 
     weights: "official", "random", or the path of a checkpoint (safetensors, or what `torch.save` wrote).
     trust: open a pickle of whole objects (Ultralytics `.pt`), which can run code from the file.
+    size: height and width in pixels the network is to work at, see `sized`; None for its own. It only matters to those
+        that resize inside.
     Raises WeightsError (no official weights, not fetched, wrong checksum, of another network) and MissingLibraryError.
     """
     with _seeded(seed):
         network = entry.network().eval()
     network.requires_grad_(False)
+    if size:
+        _resize_inside(network, entry, size)
     if str(weights) == "random":
         settle(network, entry, seed)
         return Built(network, Weights(source=f"random, seed {seed}", licence="none: random numbers"))
@@ -64,6 +81,30 @@ def build(entry: Entry, weights: str | Path = "official", *, trust: bool = False
     if entry.finish:
         entry.finish(network)
     return Built(network, Weights(source=path.name, licence="as its file's owner says", sha256=sha256_of(path)))
+
+
+def sized(entry: Entry, size: tuple[int, int] | None) -> InputSpec:
+    """The entry's input spec for another height and width.
+
+    A cropping classifier keeps the part of the picture it sees: the shorter side grows with the crop.
+    Raises ParameterError for a size the network does not take.
+    """
+    spec = entry.facts().input
+    if size is None or size == (spec.height, spec.width):
+        return spec
+    if entry.name in FIXED:
+        raise ParameterError(
+            f"{entry.name} works at {spec.height}×{spec.width} pixels only, not at {size[0]}×{size[1]}"
+        )
+    if min(size) < entry.min_size:
+        raise ParameterError(
+            f"{entry.name} needs at least {entry.min_size}×{entry.min_size} pixels, got {size[0]}×{size[1]}"
+        )
+    resize = spec.resize
+    if resize.shorter_side:
+        shorter = round(resize.shorter_side * min(size) / min(spec.height, spec.width))
+        resize = resize.model_copy(update={"shorter_side": shorter})
+    return spec.model_copy(update={"height": size[0], "width": size[1], "resize": resize})
 
 
 def example(entry: Entry, size: int | tuple[int, int] | None = None, *, batch: int = 1, seed: int = SEED) -> Example:
@@ -145,6 +186,12 @@ def _fill_official(network: Module, entry: Entry, *, trust: bool) -> Weights:
 def _is_own(state: dict[str, Any], network: Module) -> bool:
     own = network.state_dict()
     return bool(state) and all(key in own for key in state)
+
+
+def _resize_inside(network: Any, entry: Entry, size: tuple[int, int]) -> None:
+    spec = sized(entry, size)
+    if spec.layout == "CHW" and entry.name not in FIXED:  # torchvision's detectors: shorter side, longer side
+        network.transform.min_size, network.transform.max_size = (min(size),), max(size)
 
 
 @contextmanager

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines.errors import ParameterError
+from pipelines.errors import ImageError, ParameterError
 
 if TYPE_CHECKING:
     from exports.layers import Description
@@ -106,28 +106,67 @@ def _draw(
     if not out.parent.is_dir():
         raise ParameterError(f"{out} can't be written: there is no folder {out.parent}")
     if is_file(what):
-        spec = onnx_spec(Path(what))
+        spec = onnx_spec(Path(what), imgsz)
     else:
-        from exports.build import build
+        from exports.build import build, sized
         from exports.catalog import find
 
         entry = find(what)
-        spec = entry.facts().input
+        spec = sized(entry, imgsz)
         if entry.facts().noise:
             raise ParameterError(f"{entry.name} makes pictures and takes none: its layers can't be drawn for one")
-    if imgsz:
-        sides = {"height": imgsz[0], "width": imgsz[1]}
-        if spec.resize.shorter_side:  # crop the same part of the picture at any size
-            scaled = round(spec.resize.shorter_side * min(imgsz) / min(spec.height, spec.width))
-            spec = spec.model_copy(update={"resize": spec.resize.model_copy(update={"shorter_side": scaled})})
-        spec = spec.model_copy(update=sides)
-    picture, tensor = read_picture(image, spec)
+    try:
+        picture, tensor = read_picture(image, spec)
+    except ImageError as error:  # it does not name the picture: a batch says that elsewhere
+        raise ParameterError(f"{image}: {error}") from error
     if is_file(what):
         maps = onnx_maps(Path(what), tensor, layers)
         title = f"{Path(what).name}: {image.name}"
     else:
-        built = build(entry, weights, trust=trust)
+        built = build(entry, weights, trust=trust, size=imgsz)
         maps = torch_maps(built.network, tensor, spec, layers)
         title = f"{entry.name} (weights: {built.weights.source.rsplit('/', 1)[-1].rstrip(')')}): {image.name}"
     write_png(draw_maps(picture, maps, title), out)
     return len(maps)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  pixelmill export resnet18
+  pixelmill export fasterrcnn-resnet50-fpn --out detector.onnx
+  pixelmill export yolo11n --trust --imgsz 480
+  pixelmill export yolo11n --trust --precision int8 --calibrate photos/ --verify coco/ --max-drop 0.01
+  pixelmill export lenet5 --weights my-lenet5.safetensors
+  pixelmill run classify photos/ --model resnet18 --out labels/
+""",
+)
+@click.argument("name", metavar="NAME")
+@click.option("--weights", default="official", show_default=True, metavar="official|random|PATH",
+              help="The makers' weights, random ones to try things out, or a checkpoint of your own.")  # fmt: skip
+@click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32", show_default=True,
+              help="fp16: half the file, for GPUs. int8: faster on CPUs, needs --calibrate.")  # fmt: skip
+@click.option("--imgsz", type=ImageSize(), help="Input size: 640, or HEIGHTxWIDTH. Default: the network's own.")
+@click.option("--dynamic/--static", default=None, help="Any size and batch, or exactly one picture of --imgsz.")
+@click.option("--calibrate", type=click.Path(path_type=Path), metavar="FOLDER",
+              help="Photographs of the kind you will use, 24 or more, to find int8's ranges.")  # fmt: skip
+@click.option("--verify", type=click.Path(path_type=Path), metavar="FOLDER",
+              help="Photographs to verify on. A COCO, YOLO or VOC folder, or one folder a class, gives accuracy too. "
+                   "Default: photographs at hand.")  # fmt: skip
+@click.option("--max-drop", type=click.FloatRange(0, 1), help="Accuracy fp16 or int8 may lose, e.g. 0.01. [default: 0.02]")
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE",
+              help="The .onnx to write. Default: where `pixelmill run --model NAME` finds it.")  # fmt: skip
+@click.option("--force", is_flag=True, help="Keep a file that fails its check; its card says so.")
+@click.option("--trust", is_flag=True, help="Open weights that can run code (Ultralytics .pt). Only if you trust them.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def export(name: str, as_json: bool, imgsz: tuple[int, int] | None, **options: Any) -> None:
+    """Turn a network of the catalogue into one ONNX file that describes itself, and prove that it is right.
+
+    PyTorch and ONNX Runtime take the same pictures the whole way and are compared: in batches, at odd sizes, with
+    nothing to find. A file that does not agree is not written. What was measured stands in the file's card:
+    `pixelmill models NAME` shows it.
+    """
+    from exports.export import Request
+    from exports.export_command import run
+
+    run(Request(name, size=imgsz, **options), as_json=as_json)

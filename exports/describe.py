@@ -34,11 +34,7 @@ def describe(what: str, size: tuple[int, int] | None = None) -> Description:
 
 def describe_entry(entry: Entry, size: tuple[int, int] | None = None) -> Description:
     """Describe a network of the catalogue, built with random weights."""
-    if size and min(size) < entry.min_size:
-        raise ParameterError(
-            f"{entry.name} needs at least {entry.min_size}×{entry.min_size} pixels, got {_times(size)}"
-        )
-    built = build(entry, "random")
+    built = build(entry, "random", size=size)
     described = trace(built.network, example(entry, size), name=entry.name, source=f"{entry.library}, {entry.task}")
     if not described.layers:
         raise DescribeError(f"{entry.name} ran without calling a single layer")

@@ -95,9 +95,18 @@ def onnx_maps(path: Path, tensor: FloatArray, layers: Sequence[str]) -> Maps:
     return {name: _as_map(name, output) for name, output in zip(wanted, outputs, strict=True)}
 
 
-def onnx_spec(path: Path) -> InputSpec:
-    """How an ONNX file wants its picture: what its card says. Raises CardError if it has none."""
-    return read_card(path).input
+def onnx_spec(path: Path, size: tuple[int, int] | None = None) -> InputSpec:
+    """How an ONNX file wants its picture: what its card says.
+
+    size: another height and width, for a file that takes any.
+    Raises CardError if it has no card, ParameterError if it takes no other size.
+    """
+    spec = read_card(path).input
+    if size is None or size == (spec.height, spec.width):
+        return spec
+    if not spec.dynamic:
+        raise ParameterError(f"{path.name} works at {spec.height}×{spec.width} pixels only, not at {size[0]}×{size[1]}")
+    return spec.model_copy(update={"height": size[0], "width": size[1]})
 
 
 def draw_maps(picture: Image, maps: Mapping[str, FloatArray], title: str) -> Image:

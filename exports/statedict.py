@@ -11,6 +11,7 @@ a file opens only if the user says that he trusts it.
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -100,7 +101,9 @@ def _safetensors(path: Path) -> Mapping[str, Any]:
 def _pickle(path: Path, *, trust: bool) -> Any:
     load = torch().load
     try:
-        return load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols: what matters is whether it opens
+            return load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if not trust:
             if not _is_torch_file(path):
