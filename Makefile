@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 
 # What is installed is remembered by a stamp, so that a second call installs nothing.
 CORE := $(VENV)/.installed-core
-DEV := $(VENV)/.installed-dev
+TOOLS := $(VENV)/.installed-dev
+ALL := $(VENV)/.installed-export
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all lint bench
@@ -24,18 +25,18 @@ demo: $(CORE) ## take the sample photographs through the queue, with the light c
 	@echo "The pictures, drawn:  demo-results/classify/overlays/  demo-results/detect/overlays/"
 	@echo "The reports:          demo-results/classify/report.html  demo-results/detect/report.html"
 
-test: $(DEV) ## run all tests but the long ones; needs no root, no docker, no network
+test: $(ALL) ## run all tests but the long ones; needs no root, no docker, no network
 	$(BIN)/python -m pytest -m "not heavy"
 
-test-all: $(DEV) ## run all tests, the minutes-long ones too
+test-all: $(ALL) ## run all tests, the minutes-long ones too
 	$(BIN)/python -m pytest
 
-lint: $(DEV) ## check style, format and types
+lint: $(ALL) ## check style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(DEV) ## measure throughput, each arrangement beside the others
+bench: $(TOOLS) ## measure throughput, each arrangement beside the others
 	$(BIN)/python -m benchmarks.throughput
 
 $(CORE): pyproject.toml
@@ -46,8 +47,13 @@ $(CORE): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
-# pip's own settings hold (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_CONSTRAINT), for a CPU build of PyTorch, say.
-$(DEV): pyproject.toml | $(CORE)
-	@echo "installing what exports and tests need, PyTorch among them (once, some GB)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[export,dev]'
+$(TOOLS): pyproject.toml | $(CORE)
+	@echo "installing the tools for tests and benchmarks (once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $(CORE) $@
+
+# pip's own settings hold (PIP_EXTRA_INDEX_URL, PIP_CONSTRAINT), for a CPU build of PyTorch, say.
+$(ALL): pyproject.toml | $(CORE)
+	@echo "installing what exports and their tests need, PyTorch among them (once, some GB)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[export,dev]'
+	@touch $(CORE) $(TOOLS) $@
