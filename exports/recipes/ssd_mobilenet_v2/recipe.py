@@ -232,7 +232,8 @@ def main() -> None:
                     Quality(metric="box mAP50", value=round(fifty, 4), **measured),
                 )
                 parity = {
-                    "reference": "the frozen graph in TensorFlow with its own preprocessing, NMS per class at IoU 0.6",
+                    "reference": "the frozen graph in TensorFlow, with its own preprocessing and decoding; "
+                    "NMS per class at IoU 0.6",
                     "images": len(truths),
                     "data": "coco128",
                     "fp32_largest_box_difference": float(f"{exact[0]:.1e}"),
