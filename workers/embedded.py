@@ -25,7 +25,10 @@ _MAX_DEATHS = 5  # of a worker, in a row, without an image finished in between
 
 
 class EmbeddedBroker:
-    """A Valkey server on a private unix socket, its append-only file on."""
+    """A Valkey server on a private unix socket, its append-only file on.
+
+    temporary: a folder for the temporary files of its workers, gone with it.
+    """
 
     def __init__(self, data: Path) -> None:
         """Start the server. data: its folder, created if missing. Raises BrokerError if it does not come up."""
@@ -42,6 +45,8 @@ class EmbeddedBroker:
         if len(os.fsencode(self._folder)) > 90:  # TMPDIR itself is too long
             self._folder.rmdir()
             self._folder = Path(tempfile.mkdtemp(prefix="pixelmill-", dir="/tmp"))
+        self.temporary = self._folder / "tmp"
+        self.temporary.mkdir()
         (data / _SOCKET_NOTE).write_text(str(self._folder))
         self._socket = self._folder / "broker.sock"
         self.log = data / "valkey.log"
@@ -101,8 +106,7 @@ def remove_broker_data(data: Path) -> None:
     with contextlib.suppress(OSError, ValueError):
         folder = Path((data / _SOCKET_NOTE).read_text())
         if folder.name.startswith("pixelmill-"):
-            (folder / "broker.sock").unlink(missing_ok=True)
-            folder.rmdir()
+            shutil.rmtree(folder)
     shutil.rmtree(data, ignore_errors=True)
 
 
@@ -110,12 +114,14 @@ def remove_broker_data(data: Path) -> None:
 class EmbeddedWorker:
     """A Celery worker as a process of its own; started again when it dies, until that is hopeless.
 
+    temporary: where it puts temporary files; it is killed in the end and can't remove them itself.
     preload: a job whose model the worker loads while it starts.
     """
 
     broker_url: str
     settings: Settings
     log: Path
+    temporary: Path
     preload: str | None = None
     deaths: int = 0
     _process: subprocess.Popen[bytes] | None = None
@@ -129,6 +135,7 @@ class EmbeddedWorker:
             "PIXELMILL_BROKER": self.broker_url,
             "PIXELMILL_STORE": self.broker_url,
             "PYTHONPATH": os.pathsep.join(part for part in (str(_HOME), os.environ.get("PYTHONPATH")) if part),
+            "TMPDIR": str(self.temporary),
             "PIXELMILL_ROOTS": os.sep,  # the command's own user may read what that user may read
             **self.environment,
         }

@@ -289,7 +289,7 @@ class _Run:
         broker = EmbeddedBroker(data)
         log = self.output / STATE / "worker.log"
         log.unlink(missing_ok=True)
-        worker = EmbeddedWorker(broker.url, self.config, log, preload_json(self.spec))
+        worker = EmbeddedWorker(broker.url, self.config, log, broker.temporary, preload_json(self.spec))
         try:
             worker.start()
             from workers.app import make_app  # while the worker starts: Celery takes a third of a second to import
