@@ -11,8 +11,12 @@ Everything is imported when it is first used, so that a client which only names 
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+# ONNX Runtime's own wheels report models and machines to Microsoft since 1.29, unless this is set before it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from pipelines.card import Card, Provider, read_card
