@@ -15,7 +15,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-# ONNX Runtime's own wheels report models and machines to Microsoft since 1.29, unless this is set before it is imported.
+# ONNX Runtime's wheels report models and machines to Microsoft since 1.29, unless this is set before it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
