@@ -138,15 +138,13 @@ def download(address: str, target: Path, sha256: str | None) -> Path:
     part = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                _transfer(address, part)
-                break
-            except (OSError, HTTPException) as error:
-                if isinstance(error, urllib.error.HTTPError) or attempt == _ATTEMPTS or _is_local(error):
-                    raise
-        _verify(part, sha256, f"what {address} gave", remove=True)
-        part.replace(target)
+        with _alone(part):
+            if target.is_file() and _matches(sha256_of(target), sha256):
+                part.unlink(missing_ok=True)
+                return target  # another process fetched it while this one waited
+            _transfer_patiently(address, part)
+            _verify(part, sha256, f"what {address} gave", remove=True)
+            part.replace(target)
     except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
         raise _NotServedError(_reason(error)) from error
     except OSError as error:
@@ -166,6 +164,42 @@ class _NotServedError(WeightsError):
 
 class _CutError(ConnectionError):
     """The connection ended before the whole file had come."""
+
+
+@contextmanager
+def _alone(part: Path) -> Iterator[None]:
+    """Hold the partial file, so that two processes never write into one; the second waits for the first.
+
+    An empty partial file is not left behind. Where files can't be locked (Windows), the checksum alone protects.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    while True:
+        with part.open("ab") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            # the one waited for has renamed or removed the file that is held now: take the new one
+            if not part.exists() or os.fstat(held.fileno()).st_ino != part.stat().st_ino:
+                continue
+            try:
+                yield
+            finally:
+                if part.exists() and part.stat().st_size == 0:
+                    part.unlink()
+            return
+
+
+def _transfer_patiently(address: str, part: Path) -> None:
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            _transfer(address, part)
+        except (OSError, HTTPException) as error:
+            if isinstance(error, urllib.error.HTTPError) or attempt == _ATTEMPTS or _is_local(error):
+                raise
+        else:
+            return
 
 
 def _transfer(address: str, part: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -216,6 +217,24 @@ def test_a_cache_that_cannot_be_written_is_named(
 
     with pytest.raises(WeightsError, match="can't be written"):
         fetch(source(server))
+
+
+def test_two_at_once_download_the_file_once(server: Server, cache: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        paths = list(pool.map(lambda _: fetch(source(server)), range(4)))
+
+    assert {path.read_bytes() for path in paths} == {CONTENT}
+    assert len(server.ranges) == 1
+    assert [file.name for file in cache.iterdir()] == ["net.pth"]
+
+
+def test_a_file_that_is_not_there_leaves_no_partial_file(server: Server, cache: Path) -> None:
+    server.missing = True
+
+    with pytest.raises(WeightsError):
+        fetch(source(server))
+
+    assert list(cache.iterdir()) == []
 
 
 def test_only_http_is_fetched() -> None:
