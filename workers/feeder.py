@@ -129,4 +129,4 @@ class Feeder:
         try:
             self._app.send_task(parsed["task"], args=[parsed["payload"]], queue=self._queue)
         except OperationalError as error:
-            raise BrokerError(f"the broker went away: {error}. The same command continues the job") from error
+            raise BrokerError(f"the broker went away ({error}); the same command continues the job") from error

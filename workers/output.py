@@ -40,7 +40,7 @@ def claim_output(output: Path) -> Iterator[None]:
             ) from error
         except OSError as error:
             raise OutputError(f"output folder {output} can't be locked: {error.strerror or error}") from error
-        _prove_writable(state)
+        prove_writable(output)
         yield
     finally:
         os.close(handle)
@@ -74,11 +74,15 @@ def sweep_temporaries(output: Path) -> None:
                 (Path(folder) / name).unlink(missing_ok=True)
 
 
-def _prove_writable(state: Path) -> None:
-    probe = state / f"probe.{os.getpid()}"
+def prove_writable(output: Path) -> None:
+    """Raise OutputError if nothing can be written into an output folder (any more)."""
+    probe = output / STATE / f"probe.{os.getpid()}"
     try:
         probe.write_bytes(b"x" * 4096)  # an empty file fits on a full disk
     except OSError as error:
-        raise OutputError(f"output folder {state.parent} can't be written: {error.strerror or error}") from error
+        raise OutputError(
+            f"output folder {output} can't be written: {error.strerror or error}. Make room or choose another --out; "
+            "the same command continues"
+        ) from error
     finally:
         probe.unlink(missing_ok=True)

@@ -25,7 +25,7 @@ from workers.folder import Source, open_source
 from workers.interrupts import Interrupts
 from workers.jobs import JobSpec, new_job_id
 from workers.journal import RESULTS, STATE, Finished, Totals, drop_vanished, settle, totals
-from workers.output import claim_output, remember, remembered, sweep_temporaries
+from workers.output import claim_output, prove_writable, remember, remembered, sweep_temporaries
 from workers.overlays import FOLDER as OVERLAYS
 from workers.settings import Settings, settings
 from workers.store import JobStore, Progress
@@ -206,7 +206,10 @@ class _Run:
                 lost = worker is not None and worker.watch(self._done(progress))
                 feeder.bring_back(progress, lost)
             except redis.RedisError as error:
-                raise BrokerError(f"the broker went away: {error}. The same command continues the job") from error
+                if worker is not None:
+                    prove_writable(self.output)  # the embedded broker's data lie there: a full disk is the usual cause
+                reason = str(error).strip().rstrip(".")
+                raise BrokerError(f"the broker went away ({reason}); the same command continues the job") from error
             open_shards = progress.open
             self._show(progress)
             if progress.state == "failed":
