@@ -15,7 +15,7 @@ from pipelines.errors import ModelError
 
 _GRAPH = 7  # ModelProto.graph
 _METADATA = 14  # ModelProto.metadata_props: StringStringEntryProto {1: key, 2: value}
-_MAX_BYTES = 2**31  # protobuf's own limit, and ours: one file, no external data
+MAX_BYTES = 2**31  # protobuf's own limit, and ours: one file, no external data
 
 
 def read_metadata(path: Path) -> dict[str, str]:
@@ -27,8 +27,8 @@ def read_metadata(path: Path) -> dict[str, str]:
         size = path.stat().st_size
         if size == 0:
             raise ModelError(f"model file {path} is empty: export or copy it again")
-        if size >= _MAX_BYTES:
-            raise ModelError(f"model file {path} has {size} bytes, the limit is {_MAX_BYTES}: export it as fp16")
+        if size >= MAX_BYTES:
+            raise ModelError(f"model file {path} has {size} bytes, the limit is {MAX_BYTES}: export it as fp16")
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _metadata(data, path)
     except OSError as error:
@@ -40,7 +40,7 @@ def with_metadata(model: bytes, metadata: Mapping[str, str]) -> bytes:
 
     Raises ModelError if `model` is no ONNX file.
     """
-    kept = [model[start:end] for number, start, _, end in _fields(model, "the model") if number != _METADATA]
+    kept = [model[start:end] for number, start, _, end in fields(model, "the model") if number != _METADATA]
     for key, value in metadata.items():
         entry = _encode(1, key.encode()) + _encode(2, value.encode())
         kept.append(_encode(_METADATA, entry))
@@ -50,11 +50,11 @@ def with_metadata(model: bytes, metadata: Mapping[str, str]) -> bytes:
 def _metadata(data: mmap.mmap | bytes, path: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     has_graph = False
-    for number, _, body, end in _fields(data, f"model file {path}"):
+    for number, _, body, end in fields(data, f"model file {path}"):
         has_graph |= number == _GRAPH
         if number == _METADATA:
             entry = bytes(data[body:end])
-            parts = {n: entry[b:e] for n, _, b, e in _fields(entry, f"model file {path}")}
+            parts = {n: entry[b:e] for n, _, b, e in fields(entry, f"model file {path}")}
             try:
                 found[parts.get(1, b"").decode()] = parts.get(2, b"").decode()
             except UnicodeDecodeError as error:
@@ -64,20 +64,26 @@ def _metadata(data: mmap.mmap | bytes, path: Path) -> dict[str, str]:
     return found
 
 
-def _fields(data: mmap.mmap | bytes, what: str) -> Iterator[tuple[int, int, int, int]]:
-    """Walk a protobuf message: (field number, start of the field, start of its body, end), offsets in bytes."""
-    at, size = 0, len(data)
+def fields(
+    data: mmap.mmap | bytes, what: str, at: int = 0, size: int | None = None
+) -> Iterator[tuple[int, int, int, int]]:
+    """Walk a protobuf message: (field number, start of the field, start of its body, end), offsets in bytes.
+
+    at, size: where the message begins and ends in `data`; the whole of it unless given.
+    Raises ModelError, naming `what`, for anything that is no protobuf.
+    """
+    size = len(data) if size is None else size
     while at < size:
         start = at
-        key, at = _varint(data, at, what)
+        key, at = varint(data, at, what)
         number, wire = key >> 3, key & 7
         body = at
         if wire == 0:
-            _, at = _varint(data, at, what)
+            _, at = varint(data, at, what)
         elif wire == 1:
             at += 8
         elif wire == 2:
-            length, body = _varint(data, at, what)
+            length, body = varint(data, at, what)
             at = body + length
         elif wire == 5:
             at += 4
@@ -90,7 +96,8 @@ def _fields(data: mmap.mmap | bytes, what: str) -> Iterator[tuple[int, int, int,
         yield number, start, body, at
 
 
-def _varint(data: mmap.mmap | bytes, at: int, what: str) -> tuple[int, int]:
+def varint(data: mmap.mmap | bytes, at: int, what: str) -> tuple[int, int]:
+    """Read a protobuf number at this offset: (value, offset behind it). Raises ModelError, naming `what`."""
     value = shift = 0
     while at < len(data) and shift < 64:
         byte = data[at]

@@ -13,6 +13,7 @@ import onnxruntime as ort
 
 from pipelines.card import Card, Provider, model_checksum, read_card
 from pipelines.errors import CardError, ModelError, ProviderError
+from pipelines.safety import check_model
 from pipelines.types import Tensor
 
 _PROVIDERS = {
@@ -43,6 +44,7 @@ class Session:
         """
         self.path = path
         self.card: Card = read_card(path)
+        check_model(path)
         self.checksum = model_checksum(path)
         self._session, self.provider = _open(path, provider, allow_fallback, threads)
         _check_against_graph(self.card, self._session, path)
