@@ -153,7 +153,8 @@ Examples:
 @click.option("--verify", type=click.Path(path_type=Path), metavar="FOLDER",
               help="Photographs to verify on. A COCO, YOLO or VOC folder, or one folder a class, gives accuracy too. "
                    "Default: photographs at hand.")  # fmt: skip
-@click.option("--max-drop", type=click.FloatRange(0, 1), help="Accuracy fp16 or int8 may lose, e.g. 0.01. [default: 0.02]")
+@click.option("--max-drop", type=click.FloatRange(0, 1),
+              help="Accuracy fp16 or int8 may lose, e.g. 0.01. [default: 0.02]")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE",
               help="The .onnx to write. Default: where `pixelmill run --model NAME` finds it.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Keep a file that fails its check; its card says so.")
@@ -170,3 +171,50 @@ def export(name: str, as_json: bool, imgsz: tuple[int, int] | None, **options: A
     from exports.export_command import run
 
     run(Request(name, size=imgsz, **options), as_json=as_json)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  pixelmill adopt yolox_nano.onnx --task detect --family yolox --names coco --colour BGR --mean 0 --std 1
+      --resize letterbox --anchor top-left --strides 8,16,32 --licence Apache-2.0
+  pixelmill adopt classifier.onnx --task classify --family logits --names classes.txt
+      --mean 123.675,116.28,103.53 --std 58.395,57.12,57.375 --resize crop --shorter-side 256
+  pixelmill adopt model.onnx --card model.yaml --verify coco128/
+""",
+)
+@click.argument("file", type=click.Path(path_type=Path), metavar="FILE.onnx")
+@click.option("--card", type=click.Path(path_type=Path), metavar="YAML",
+              help="The card's fields in a file; options win.")  # fmt: skip
+@click.option("--task", help="What it is for: classify, detect, segment, instances, …")
+@click.option("--family", help="How its outputs are read: logits, probabilities, yolo, yolo-end2end, yolox, ssd, "
+                               "torchvision-detection, …")  # fmt: skip
+@click.option("--names", metavar="coco|imagenet|FILE", help="Class names: a known set, or a file with one a line.")
+@click.option("--colour", type=click.Choice(["RGB", "BGR", "GRAY"]), help="Order of the channels. [default: RGB]")
+@click.option("--mean", metavar="R,G,B", help="Taken off every pixel, 0-255. [default: 0]")
+@click.option("--std", metavar="R,G,B", help="Every pixel is divided by it. [default: 255]")
+@click.option("--imgsz", type=ImageSize(), help="The size it works best at, where the graph leaves it open.")
+@click.option("--resize", type=click.Choice(["stretch", "letterbox", "crop", "keep"]), help="How a picture is fitted.")
+@click.option("--anchor", type=click.Choice(["centre", "top-left"]), help="Where a letterbox puts the picture.")
+@click.option("--pad", type=click.IntRange(0, 255), help="What a letterbox fills up with. [default: 114]")
+@click.option("--shorter-side", type=click.IntRange(1), help="For crop: the shorter side before it is cropped.")
+@click.option("--interpolation", type=click.Choice(["nearest", "bilinear", "bicubic", "area"]),
+              help="How it is resized.")  # fmt: skip
+@click.option("--stride", type=click.IntRange(1), help="An open input must be a multiple of it. [default: 32]")
+@click.option("--strides", metavar="8,16,32", help="For yolox: the strides of its levels.")
+@click.option("--licence", help="Of the weights.")
+@click.option("--source", help="Where the weights come from.")
+@click.option("--verify", type=click.Path(path_type=Path), metavar="FOLDER",
+              help="Photographs to run it on; a COCO, YOLO or VOC folder gives its box mAP. "
+                   "Default: those at hand.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), metavar="FILE",
+              help="The copy to write. Default: where `pixelmill run --model NAME` finds it.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def adopt(file: Path, as_json: bool, **options: Any) -> None:
+    """Give a foreign ONNX file a card, checked by running it; the copy then works in every pipeline.
+
+    What the graph says is read from it; what it can't say, you do: colours, normalisation, fitting, class names.
+    """
+    from exports.adopt_command import run
+
+    run(file, options, as_json=as_json)

@@ -112,7 +112,7 @@ def _yolo_boxes(card: Card, outputs: Sequence[Tensor], plan: Fit | None, score: 
 
 
 def _largest(a: Tensor, b: Tensor) -> tuple[float, float]:
-    """The largest difference, and the largest magnitude of `a`; infinite where shapes differ or a value is no number."""
+    """Largest difference and largest magnitude of `a`; infinite where shapes differ or a value is no number."""
     if a.shape != b.shape:
         return float("inf"), 1.0
     if a.size == 0:

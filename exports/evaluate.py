@@ -100,7 +100,7 @@ def accuracy(model: Path, dataset: Dataset) -> Accuracy:
 
 
 def _spread(truths: Sequence[Truth], most: int) -> Iterator[Truth]:
-    kept = {path for path in spread([truth.path for truth in truths], most)}
+    kept = set(spread([truth.path for truth in truths], most))
     return (truth for truth in truths if truth.path in kept)
 
 

@@ -28,11 +28,11 @@ from exports.gates import Precision
 from exports.graph import example_tensor, to_onnx
 from exports.libraries import torch
 from exports.parity import Report, check
-from exports.pictures import Photographs, photographs, pixels_of
+from exports.pictures import Photographs, photographs
 from exports.quantize import Calibration, calibration, halve, quantise_convolutions
+from exports.random_weights import lower, settle_on
 from exports.rawsession import open_session
 from exports.speed import side_by_side
-from exports.thresholds import lower
 from exports.ways import TorchSession
 from exports.wrappers import wrap
 from pipelines.card import Card, InputSpec, Quality, with_card
@@ -51,8 +51,8 @@ SLOWER = 0.97  # below this share of fp32's speed a precision is called slower; 
 Say = Callable[[str], None]
 
 FP16_ON_CPU = (
-    "fp16 halves the file but is not faster on a CPU, which computes in float32 anyway: it pays on a GPU; for speed here "
-    "choose --precision int8"
+    "fp16 halves the file but is not faster on a CPU, which computes in float32 anyway: it pays on a GPU; for speed "
+    "here choose --precision int8"
 )
 
 
@@ -132,7 +132,7 @@ def _export_built(
     wrapper = wrap(built.network, entry)
     name = target.stem if request.out else None
     card = card_of(entry, built, spec, "fp32", name=name)
-    notes = _lowered(request, entry, built, wrapper, card, pictures)
+    notes = _make_comparable(request, entry, built, wrapper, card, pictures)
     say(f"exporting {entry.name} to ONNX")
     model = to_onnx(built.network, entry, spec, wrapper)
     clock.lap("export")
@@ -171,7 +171,7 @@ def _export_built(
         write_model(model, card, final)
         open_session(final, 1)  # what was written last is what was checked
         sizes = final.stat().st_size, plain.stat().st_size
-        os.replace(final, target)
+        final.replace(target)
     return Outcome(
         target, card, report, *sizes, speed, 1, clock.seconds, verdict(speed, request.precision), measured, notes
     )
@@ -280,19 +280,24 @@ def verdict(speed: Mapping[str, float], precision: Precision) -> str:
     return f"{precision} is {ratio:.2f} times as fast as fp32 here"
 
 
-def _lowered(
+def _make_comparable(
     request: Request, entry: Entry, built: Built, wrapper: Module, card: Card, pictures: Photographs
 ) -> tuple[str, ...]:
-    if request.weights != "random" or not entry.family.startswith("torchvision-"):
+    """Random weights are settled on photographs and let something through; others are left alone."""
+    if request.weights != "random" or entry.facts().noise:
         return ()
-    note = lower(built.network, wrapper, card, pixels_of(pictures.pictures[0][1]))
-    return (note,) if note else ()
+    chosen = [picture for _, picture in pictures.pictures]
+    if card.input.layout == "CHW":
+        note = lower(built.network, wrapper, card, chosen[0])
+        return (note,) if note else ()
+    settle_on(built.network, wrapper, card, chosen)
+    return ()
 
 
 def _accuracies(request: Request, dataset: Dataset | None, plain: Path, final: Path, say: Say) -> dict[str, Accuracy]:
     if dataset is None:
         return {}
-    measured = {}
+    measured: dict[str, Accuracy] = {}
     for precision, path in {"fp32": plain, request.precision: final}.items():
         say(f"measuring {dataset.metric} of {precision} on {len(dataset)} labelled pictures")
         measured[precision] = accuracy(path, dataset)

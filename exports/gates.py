@@ -1,4 +1,4 @@
-"""How closely an export must agree with its network, by kind of output and precision, with the reason for each limit."""
+"""How closely an export must agree with its network, by kind of output and precision, and why."""
 
 from __future__ import annotations
 

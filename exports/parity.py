@@ -3,8 +3,8 @@
 Real pictures go the whole way twice (`exports.ways`), are compared (`exports.compare`) and judged (`exports.gates`);
 what was found goes into the card. Batches, odd sizes and pictures without anything in them are part of it.
 
-PyTorch runs on the CPU in float32. Whether it repeats itself is measured, not assumed: the first picture runs twice, and
-the largest difference between the two runs is written into the card, where it says how much of the rest is PyTorch's own.
+PyTorch runs on the CPU in float32. Whether it repeats itself is measured, not assumed: the first picture runs twice,
+and the largest difference between both runs is written into the card: so much of the rest is PyTorch's own.
 """
 
 from __future__ import annotations

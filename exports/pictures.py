@@ -1,8 +1,8 @@
 """Real photographs to verify an export on, and pictures of odd sizes cut from them.
 
-`--verify FOLDER` names them. Without it, those that lie at hand are taken, in this order: the samples beside the project,
-the photographs inside installed wheels (Ultralytics' two, scikit-image's, all public domain or freely licensed), and,
-so that it works anywhere, pictures this file draws. Nothing is ever downloaded.
+`--verify FOLDER` names them. Without it, those that lie at hand are taken, in this order: the samples beside the
+project, the photographs inside installed wheels (Ultralytics' two, scikit-image's, all freely licensed), and, so that
+it works anywhere, pictures this file draws. Nothing is ever downloaded.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Smaller numbers: fp16 and int8, as measured best on a CPU.
 
 fp16 keeps float32 inputs and outputs, so that a file can be exchanged for another. int8 quantises convolutions only,
-in the QDQ form, with unsigned activations, signed weights, one scale a channel, and ranges from the smallest and largest
-value on real photographs that came through the product's own preprocessing.
+in the QDQ form, with unsigned activations, signed weights, one scale a channel, and ranges from the smallest and
+largest value on real photographs that came through the product's own preprocessing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ from pipelines.card import Card, InputSpec
 from pipelines.errors import ImageError, ParameterError
 from pipelines.geometry import fit, plan_fit
 from pipelines.tensor import Workspace, to_tensor
-from pipelines.types import Tensor
+from pipelines.types import Image, Tensor
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -139,11 +139,11 @@ def quantise_convolutions(model: ModelProto, card: Card, source: Calibration) ->
     return quantised
 
 
-def tensors(card: Card, pictures: tuple[Path, ...]) -> Iterator[Tensor]:
+def tensors(card: Card, pictures: Sequence[Path | Image]) -> Iterator[Tensor]:
     """Photographs as the network will get them: decoded, fitted and normalised by the product's own functions."""
     spec = card.input
-    for path in pictures:
-        pixels = pixels_of(path)
+    for picture in pictures:
+        pixels = pixels_of(picture)
         plan = plan_fit((pixels.shape[0], pixels.shape[1]), spec)
         canvas = np.empty((*plan.padded, 3), np.uint8)
         yield to_tensor(fit(pixels, plan, spec.resize, canvas), spec, Workspace())

@@ -15,6 +15,7 @@ import numpy as np
 
 from exports.errors import ParityError
 from exports.libraries import torch
+from exports.pictures import pixels_of
 from pipelines.card import Card
 from pipelines.errors import CardError, ParameterError
 from pipelines.geometry import Fit, fit, plan_fit
@@ -25,8 +26,6 @@ from pipelines.session import Session
 from pipelines.tensor import Workspace, to_tensor
 from pipelines.types import Image, Tensor
 
-from exports.pictures import pixels_of
-
 if TYPE_CHECKING:
     from torch.nn import Module
 
@@ -36,7 +35,10 @@ class Runner(Protocol):
 
     card: Card
     checksum: str
-    on_gpu: Any
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether it runs on a GPU."""
 
     def run(self, tensor: Tensor) -> list[Tensor]:
         """Run the network once."""

@@ -1,5 +1,5 @@
-"""One wrapper a family, so that export never bends a network: what goes into a graph is the wrapper, and what PyTorch is
-asked for when both are compared is the same wrapper.
+"""One wrapper a family, so that export never bends a network: what goes into a graph is the wrapper, and what PyTorch
+is asked for when both are compared is the same wrapper.
 
 Every wrapper takes one tensor as the card's input describes it and gives a tuple of tensors in the order of the card's
 outputs.
@@ -85,6 +85,8 @@ def wrap(network: nn.Module, entry: Entry) -> nn.Module:
     if family in ("torchvision-detection", "torchvision-instances"):
         wrapper = TwoStage(network, masks=family == "torchvision-instances")
     elif family in ("yolo", "yolo-end2end", "yolo-seg"):
+        if entry.facts().decode.get("end2end"):
+            network.end2end = True  # type: ignore[assignment]  # which of its two heads answers; its exporter does so too
         wrapper = Yolo(network, masks=family == "yolo-seg")
     elif family == "semantic-logits":
         wrapper = Named(network, ("out",))
