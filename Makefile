@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# more words for pytest or the benchmark: make test ARGS='-k wall -x'
+ARGS ?=
 
 # What is installed is remembered by a stamp, so that a second call installs nothing.
 CORE := $(VENV)/.installed-core
@@ -26,10 +28,10 @@ demo: $(CORE) ## take the sample photographs through the queue, with the light c
 	@echo "The reports:          demo-results/classify/report.html  demo-results/detect/report.html"
 
 test: $(ALL) ## run all tests but the long ones; needs no root, no docker, no network
-	$(BIN)/python -m pytest -m "not heavy"
+	$(BIN)/python -m pytest -m "not heavy" $(ARGS)
 
 test-all: $(ALL) ## run all tests, the minutes-long ones too
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(ALL) ## check style, format and types
 	$(BIN)/ruff check .
@@ -37,7 +39,7 @@ lint: $(ALL) ## check style, format and types
 	$(BIN)/mypy
 
 bench: $(TOOLS) ## measure throughput, each arrangement beside the others
-	$(BIN)/python -m benchmarks.throughput
+	$(BIN)/python -m benchmarks.throughput $(ARGS)
 
 $(CORE): pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "Pixelmill needs Python 3.11 or newer, and there is no $(PYTHON) here: name one with make PYTHON=/path/to/python3.11" >&2; exit 1; }

@@ -2,7 +2,8 @@
 
 In a fenced block of the language `sh`, every `pixelmill …` and every `docker compose run … client …` must parse against
 the real command line, and every `make …` must name a target. A block behind the line `<!-- run -->` is run as written,
-in a folder that holds `photos/` and `photo.jpg`. A block of the language `python` is always run, in such a folder too.
+in a folder that holds `photos/` and `photo.jpg`. So is every `python` block of README.md, and each in docs/ that is marked
+(a page may show fragments of source).
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def blocks_of(text: str, page: str) -> list[Block]:
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page.read_text(), str(page.relative_to(ROOT)))]
 SHELL = [block for block in BLOCKS if block.language == "sh"]
-PYTHON = [block for block in BLOCKS if block.language == "python"]
+PYTHON = [block for block in BLOCKS if block.language == "python" and (block.run or block.page == "README.md")]
 TO_RUN = [block for block in SHELL if block.run]
 
 
