@@ -2,8 +2,8 @@
 
 In a fenced block of the language `sh`, every `pixelmill …` and every `docker compose run … client …` must parse against
 the real command line, and every `make …` must name a target. A block behind the line `<!-- run -->` is run as written,
-in a folder that holds `photos/` and `photo.jpg`. So is every `python` block of README.md, and each in docs/ that is marked
-(a page may show fragments of source).
+in a folder that holds `photos/` and `photo.jpg`. So is every `python` block of README.md, and each in docs/ that is
+marked (a page may show fragments of source).
 """
 
 from __future__ import annotations
