@@ -172,8 +172,9 @@ def drop_vanished(output: Path, root: Path) -> int:
             if line.get("image") not in names:
                 file.write(json.dumps(line, ensure_ascii=True, separators=(",", ":")).encode() + b"\n")
     for line in gone:
-        if isinstance(line.get("overlay"), str):
-            (output / line["overlay"]).unlink(missing_ok=True)
+        overlay = output / str(line.get("overlay", ""))
+        if overlay.resolve().is_relative_to(output.resolve() / "overlays"):
+            overlay.unlink(missing_ok=True)
     return len(gone)
 
 
