@@ -29,7 +29,7 @@ from tests.system.processes import (
 from workers.store import JobStore
 
 pytestmark = pytest.mark.service
-IMAGES = 60
+IMAGES = 40
 
 
 @pytest.fixture(scope="module")

@@ -203,9 +203,12 @@ class _display:  # noqa: N801 - reads as a verb: with _display(quiet) as refresh
 
 def _plain_lines() -> Callable[[View], None]:
     last = [time.monotonic()]
+    told: set[str] = set()
 
     def refresh(view: View) -> None:
-        if time.monotonic() - last[0] >= 10:
+        waits = view.phase.startswith("waiting") and view.phase not in told
+        if waits or time.monotonic() - last[0] >= 10:
+            told.add(view.phase)
             last[0] = time.monotonic()
             total = f" of {view.total:,}" if view.total is not None else ""
             click.echo(f"{view.phase}: {view.skipped + view.done:,}{total} done, {view.failed:,} failed", err=True)
