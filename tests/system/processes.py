@@ -112,14 +112,22 @@ def command_line(process: psutil.Process) -> list[str]:
 
 def finished_images(output: Path) -> int:
     """Images whose result is on disk: in the journals or already merged."""
-    found: set[str] = set()
-    for path in [*output.glob(".pixelmill/journal/*/*.jsonl"), output / "results.jsonl"]:
-        try:
-            lines = path.read_bytes().split(b"\n")[:-1]
-        except FileNotFoundError:
-            continue
-        found |= {line["image"] for line in map(json.loads, lines) if "image" in line}
-    return len(found)
+    texts = [*journals(output).values(), *read_if_there(output / "results.jsonl")]
+    lines = [json.loads(line) for text in texts for line in text.split("\n")[:-1]]
+    return len({line["image"] for line in lines if "image" in line})
+
+
+def journals(output: Path) -> dict[Path, str]:
+    """The journals there are, and what stands in them now; they vanish when they are merged."""
+    paths = sorted(output.glob(".pixelmill/journal/*/*.jsonl"))
+    return {path: text for path in paths for text in read_if_there(path)}
+
+
+def read_if_there(path: Path) -> list[str]:
+    try:
+        return [path.read_text()]
+    except FileNotFoundError:
+        return []
 
 
 def results(output: Path) -> Lines:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import subprocess
 import time
@@ -9,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.system.processes import (
     Lines,
@@ -17,6 +20,7 @@ from tests.system.processes import (
     children,
     descendants,
     finished_images,
+    journals,
     left_behind,
     photographs,
     pixelmill,
@@ -27,6 +31,7 @@ from tests.system.processes import (
     without_timings,
     worker_of,
 )
+from workers.store import JobStore
 
 IMAGES = 100
 
@@ -81,7 +86,7 @@ def test_a_worker_killed_whole_is_noticed_and_its_shards_run_again_within_ten_se
         family = [worker, *worker.children()]
         for process in family:
             process.suspend()
-        held = {path.name.partition(".")[0] for path in output.glob(".pixelmill/journal/*/*.jsonl")}
+        held = {path.name.partition(".")[0] for path in journals(output)}
         cut_off = {shard for shard in held if not _is_whole(output, shard)}
         for process in family:
             process.kill()
@@ -101,7 +106,7 @@ def _attempts(output: Path, shard: str) -> int:
 
 def _is_whole(output: Path, shard: str) -> bool:
     """Whether a shard's journal has a result for every image it began."""
-    text = "".join(path.read_text() for path in output.glob(f".pixelmill/journal/*/{shard}.*.jsonl"))
+    text = "".join(text for path, text in journals(output).items() if path.name.startswith(f"{shard}."))
     return text.count('{"start":') == text.count('{"image":')
 
 
@@ -181,7 +186,7 @@ def test_a_child_frozen_for_longer_than_its_lease_changes_nothing(
         worker = worker_of(run.pid)
         assert worker is not None
         frozen = worker.children()[0]
-        held = {path: path.stat().st_size for path in output.glob(".pixelmill/journal/*/*.jsonl")}
+        held = list(journals(output))
         frozen.suspend()
         try:
             # its shard is given out again when the lease has run out, to the other child
@@ -234,3 +239,32 @@ def test_a_worker_killed_while_it_draws_up_the_report_draws_it_again(
     assert code == 0, said
     assert (output / "report.html").exists()
     assert without_timings(results(output)) == undisturbed
+
+
+def test_an_image_that_kills_every_process_is_named_and_all_others_are_done(tmp_path: Path, output: Path) -> None:
+    photos = photographs(tmp_path / "photos", 12)
+    # large, so that there is time to kill the process that decodes it
+    Image.new("RGB", (9000, 9000), "teal").save(photos / "poison.png", compress_level=1)
+    deaths = 0
+    with started("run", "classify", photos, "--out", output, "--no-overlays") as run:
+        while run.poll() is None:
+            fatal = [path.name for path, text in journals(output).items() if '{"start":"poison.png"}' in text]
+            if len(fatal) > deaths:
+                shard = fatal[0].partition(".")[0]
+                os.kill(pid_of_attempt(output, shard), signal.SIGKILL)
+                deaths += 1
+        code, said = ends(run)
+
+    lines = results(output)
+    assert (code, deaths) == (3, 3), said
+    assert lines["poison.png"]["error"]["code"] == "crashed"
+    assert [name for name, line in lines.items() if line["status"] == "failed"] == ["poison.png"]
+    assert len(lines) == 13
+
+
+def pid_of_attempt(output: Path, shard: str) -> int:
+    """The process that works on a shard, as the store of a run's own broker has it."""
+    folder = Path((output / ".pixelmill" / "broker" / "socket-folder").read_text())
+    job = json.loads((output / ".pixelmill" / "job.json").read_text())["spec"]["job"]
+    store = JobStore(f"redis+socket://{folder}/broker.sock")
+    return int(store.progress(job).live[shard].split(":")[1])
