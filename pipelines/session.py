@@ -13,6 +13,7 @@ import onnxruntime as ort
 
 from pipelines.card import Card, Provider, model_checksum, read_card
 from pipelines.errors import CardError, ModelError, ProviderError
+from pipelines.memory import release_free_memory
 from pipelines.safety import check_model
 from pipelines.types import Tensor
 
@@ -109,6 +110,7 @@ def _open(path: Path, provider: Provider, allow_fallback: bool, threads: int) ->
     except Exception as error:
         reason = str(error).strip().splitlines()[0][:300]
         raise ModelError(f"model file {path} is refused by ONNX Runtime: {reason}") from error
+    release_free_memory()
     serving = session.get_providers()[0]
     if provider not in ("auto", "cpu") and serving != _PROVIDERS[provider] and not allow_fallback:
         raise ProviderError(

@@ -82,4 +82,4 @@ def _write_coco(output: Path, names: tuple[str, ...]) -> None:
     from workers.atomic import write_atomically
 
     with write_atomically(output / "coco.json") as file:
-        write_coco(read_lines(output / RESULTS), names, file)
+        write_coco(read_lines(output / RESULTS), names, file, spool=output)

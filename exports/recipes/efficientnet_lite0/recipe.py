@@ -98,7 +98,7 @@ def card(storage: Storage, weights: bytes) -> Card:
             batch=None,
             mean=(127.0, 127.0, 127.0),
             std=(128.0, 128.0, 128.0),
-            resize=Resize(rule="crop", interpolation="area", shorter_side=SHORTER_SIDE),
+            resize=Resize(rule="crop", interpolation="bicubic", antialias=True, shorter_side=SHORTER_SIDE),
         ),
         outputs=("logits",),
         defaults={"top_k": 5},
