@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 _LONGEST_NAME = 255  # bytes, on every common file system
-_TEMPORARY = re.compile(r"\..*\.\d+\.[0-9a-f]{8}\.tmp", re.DOTALL)
+_TEMPORARY = re.compile(r"\.(.*)\.\d+\.[0-9a-f]{8}\.tmp", re.DOTALL)
+_SURELY_WHOLE = 200  # bytes of a name that are never cut in a temporary one
 
 
 @contextlib.contextmanager
@@ -46,6 +47,21 @@ def temporary_name(name: str) -> str:
 def is_temporary_name(name: str) -> bool:
     """Whether `temporary_name` may have given this name."""
     return _TEMPORARY.fullmatch(name) is not None
+
+
+def remove_temporaries(path: Path) -> None:
+    """Remove what killed processes left that were about to write this file."""
+    if not path.parent.is_dir():
+        return
+    with os.scandir(path.parent) as entries:
+        for entry in entries:
+            found = _TEMPORARY.fullmatch(entry.name) if entry.name.startswith(".") else None
+            if found is None:
+                continue
+            name = found[1]
+            cut = len(os.fsencode(name)) > _SURELY_WHOLE and path.name.startswith(name)
+            if cut or name == path.name:
+                Path(entry.path).unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

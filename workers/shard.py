@@ -17,6 +17,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import PixelmillError
+from workers.atomic import remove_temporaries
 from workers.errors import OutputError, WorkerError
 from workers.jobs import JobSpec, Shard, new_attempt
 from workers.journal import FATAL_STARTS, Earlier, Journal, Line, earlier_attempts
@@ -64,6 +65,13 @@ def attempt_shard(
     if not number:
         return
     tally, stop, failed = Tally(), Event(), True
+
+    def fail(reason: str) -> None:
+        log.exception("attempt %s at shard %s of job %s ends", attempt, shard.key, spec.job)
+        # an attempt that was frozen and has lost its shard has no say any more, whatever it met when it woke
+        if store.beat(spec.job, shard.key, attempt, lease_seconds, tally.ok, tally.failed) != "lost":
+            store.end(spec.job, "failed", reason)
+
     with heart_beat(store, spec.job, shard.key, attempt, lease_seconds, tally, stop) as stopped:
         try:
             _check_roots(spec, roots)
@@ -78,11 +86,9 @@ def attempt_shard(
             _process(shard, attempt, earlier, pipeline, tally, stop, threads, roots)
             failed = False
         except PixelmillError as error:
-            log.exception("job %s ends", spec.job)
-            store.end(spec.job, "failed", str(error))
+            fail(str(error))
         except OSError as error:
-            log.exception("job %s ends", spec.job)
-            store.end(spec.job, "failed", _say_output(error, spec))
+            fail(_say_output(error, spec))
     if stop.is_set() and not failed and "cancelled" not in stopped:
         log.warning("shard %s of job %s left unfinished: another attempt has it", shard.key, spec.job)
         return
@@ -138,6 +144,8 @@ def _process(
 
     try:
         calm, suspects = _suspects(remaining, earlier)
+        for name in suspects if spec.overlays else ():
+            remove_temporaries(output / overlay_name(name))
         for name in [n for n in suspects if earlier.starts[n] >= FATAL_STARTS]:
             write(
                 _failed(

@@ -24,7 +24,7 @@ from tests.system.processes import ROOT, drawn
 from tests.workers.test_jobs import a_spec
 from workers.closing import FATAL_CLOSINGS, close_job
 from workers.jobs import Close, JobSpec, Shard
-from workers.journal import RESULTS, Line, journal_folder, read_lines, settle
+from workers.journal import RESULTS, Journal, Line, journal_folder, read_lines, settle
 from workers.shard import FATAL_BEGINNINGS, attempt_shard
 from workers.store import JobStore
 
@@ -176,6 +176,39 @@ def test_the_next_attempt_goes_on_where_a_lost_one_stopped(store: JobStore, spec
 
     assert result_lines(spec) == sorted(NAMES)
     assert store.progress(spec.job).ok == 6
+
+
+def test_what_a_killed_attempt_had_begun_to_write_is_removed_by_the_next(store: JobStore, spec: JobSpec) -> None:
+    shard = submitted(store, spec, *NAMES)
+    journal = Journal(Path(spec.output), spec.job, shard.key, "elsewhere:1:dead")
+    journal.start("1.jpg")
+    journal.close()
+    overlays = Path(spec.output) / "overlays"
+    overlays.mkdir()
+    (overlays / ".1.jpg.123.0123abcd.tmp").touch()
+    (overlays / ".11.jpg.123.0123abcd.tmp").touch()  # somebody else's
+
+    attempt(shard, store)
+
+    assert [path.name for path in overlays.glob(".*")] == [".11.jpg.123.0123abcd.tmp"]
+
+
+def test_an_attempt_that_lost_its_lease_cannot_fail_the_job(
+    store: JobStore, spec: JobSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = submitted(store, spec, *NAMES)
+
+    def frozen_meanwhile(path: Path, pixels: object) -> None:
+        (token,) = store.progress(spec.job).live.values()
+        store.take_back(spec.job, shard.key, token)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+
+    monkeypatch.setattr("workers.shard.write_overlay", frozen_meanwhile)
+
+    attempt(shard, store, threads=1)
+
+    assert store.progress(spec.job).state == "running"
+    assert store.progress(spec.job).open == 1
 
 
 @pytest.mark.parametrize(
