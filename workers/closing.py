@@ -9,11 +9,12 @@ from pathlib import Path
 from threading import Event
 
 from pipelines.card import read_card
-from workers.errors import JobError
+from pipelines.errors import PixelmillError
+from workers.atomic import remove_temporaries
 from workers.jobs import Close, new_attempt
 from workers.journal import RESULTS, read_lines, settle
 from workers.lease import Tally, heart_beat, take_lease
-from workers.store import JobStore
+from workers.store import JobStore, State
 
 log = logging.getLogger(__name__)
 
@@ -31,36 +32,38 @@ def close_job(message: Close, store: JobStore, *, lease_seconds: float) -> None:
     number = take_lease(store, spec.job, message.key, attempt, lease_seconds)
     if not number:
         return
-    if number > FATAL_CLOSINGS:
-        store.end(
-            spec.job,
-            "failed",
-            f"the worker died {number - 1} times while it drew up the report; the results are in {output / RESULTS}",
-        )
-        return
     stop = Event()
     with heart_beat(store, spec.job, message.key, attempt, lease_seconds, Tally(), stop):
-        try:
-            settle(output)
-            for step in _steps(message, output):
-                if stop.is_set():
-                    return
-                step()
-        except OSError as error:
-            reason = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
-            store.end(spec.job, "failed", f"{error.filename or output}: {reason}; the results so far are safe")
-            return
-        except (JobError, ValueError) as error:
-            store.end(spec.job, "failed", str(error))
-            return
-        except Exception as error:
-            # a defect of ours: the results are merged, and another attempt would end in the same way
-            log.exception("the report of job %s failed", spec.job)
-            reason = f"{type(error).__name__}: {error}"
-            store.end(spec.job, "failed", f"the report could not be made ({reason}); the results so far are safe")
-            return
+        state, reason = _draw_up(message, output, number, stop)
+    if state is not None and store.beat(spec.job, message.key, attempt, lease_seconds, 0, 0) == "ok":
+        store.end(spec.job, state, reason)  # before the message is done: a job without open shards must have ended
     store.finish(spec.job, message.key, attempt, 0, {})
-    store.end(spec.job, "closed")
+
+
+def _draw_up(message: Close, output: Path, number: int, stop: Event) -> tuple[State | None, str | None]:
+    """Do the work; give the state it leaves the job in, and why. None: somebody else has taken over, or ended it."""
+    results = output / RESULTS
+    if number > FATAL_CLOSINGS:
+        return "failed", f"the worker died {number - 1} times while it drew up the report; the results are in {results}"
+    try:
+        if number > 1:
+            for name in (RESULTS, "coco.json", "contact-sheet.jpg", "report.html"):
+                remove_temporaries(output / name)
+        settle(output)
+        for step in _steps(message, output):
+            if stop.is_set():
+                return None, None
+            step()
+    except OSError as error:
+        why = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
+        return "failed", f"{error.filename or output}: {why}; the results so far are safe"
+    except (PixelmillError, ValueError) as error:
+        return "failed", str(error)
+    except Exception as error:
+        # a defect of ours: the results are merged, and another attempt would end in the same way
+        log.exception("the report of job %s failed", message.spec.job)
+        return "failed", f"the report could not be made ({type(error).__name__}: {error}); the results so far are safe"
+    return "closed", None
 
 
 def _steps(message: Close, output: Path) -> list[Callable[[], object]]:

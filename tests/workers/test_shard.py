@@ -415,3 +415,39 @@ def test_a_defect_in_the_report_ends_the_job_instead_of_trying_for_ever(
 
     assert "the report could not be made (KeyError: 'boxes')" in (store.progress(spec.job).reason or "")
     assert len(lines(spec)) == 6
+
+
+def test_a_report_begun_by_a_killed_process_is_made_again_and_leaves_nothing(store: JobStore, spec: JobSpec) -> None:
+    attempt(submitted(store, spec, *NAMES), store)
+    close = a_close(store, spec)
+    store.begin(spec.job, close.key, "elsewhere:1:dead", -1)
+    (Path(spec.output) / ".report.html.123.0123abcd.tmp").touch()
+
+    close_job(close, store, lease_seconds=5)
+
+    assert store.progress(spec.job).state == "closed"
+    assert store.progress(spec.job).open == 0
+    assert sorted(path.name for path in Path(spec.output).iterdir() if path.name != ".pixelmill") == [
+        "contact-sheet.jpg",
+        "overlays",
+        "report.html",
+        "results.jsonl",
+    ]
+
+
+def test_a_report_whose_lease_was_lost_does_not_close_the_job(
+    store: JobStore, spec: JobSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt(submitted(store, spec, *NAMES), store)
+    close = a_close(store, spec)
+
+    def lose(*_: object, **__: object) -> None:
+        (token,) = store.progress(spec.job).live.values()
+        store.take_back(spec.job, close.key, token)
+
+    monkeypatch.setattr("workers.report.write_report", lose)
+
+    close_job(close, store, lease_seconds=5)
+
+    assert store.progress(spec.job).state == "running"
+    assert store.progress(spec.job).open == 1
