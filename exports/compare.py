@@ -22,6 +22,7 @@ from pipelines.params import DetectParams
 from pipelines.types import Boxes, ClassIds, Scores, Tensor
 
 MATCH_IOU = 0.5  # what counts as the same place; COCO's most lenient threshold
+_SAME_PLACE = 1.0  # pixels every corner may be off where overlap says nothing
 
 _KINDS: Mapping[str, Kind] = {
     "logits": "labels",
@@ -227,6 +228,9 @@ def match(a: Objects, b: Objects) -> tuple[NDArray[np.int64], NDArray[np.int64]]
     if not len(a.scores) or not len(b.scores):
         return np.empty(0, np.int64), np.empty(0, np.int64)
     overlap = iou(a.boxes, b.boxes)
+    # a box without extent overlaps nothing, not even itself: a network without training gives such boxes
+    apart = np.abs(a.boxes[:, None] - b.boxes[None, :]).max(axis=2)
+    overlap[(apart <= _SAME_PLACE) & (overlap < MATCH_IOU)] = MATCH_IOU
     overlap[a.class_ids[:, None] != b.class_ids[None, :]] = -1
     # among equal overlaps (boxes of one place, kept for want of suppression) the nearer score is the same detection
     closeness = np.abs(a.scores[:, None] - b.scores[None, :])

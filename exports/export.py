@@ -100,14 +100,14 @@ class Outcome:
     notes: tuple[str, ...] = ()
 
 
-def export(request: Request, say: Say = lambda _: None) -> Outcome:
+def export(request: Request, say: Say = lambda _: None, entry: Entry | None = None) -> Outcome:
     """Export, compare, measure and write.
 
-    say: told in words what is being done.
+    say: told in words what is being done. entry: a network of your own, which is in no catalogue.
     Raises ParameterError (unknown name, options that don't fit, an unwritable target, an empty folder), WeightsError,
     ExportError, MissingLibraryError, and ParityError if a gate does not hold and `force` is not given.
     """
-    entry = find(request.name)
+    entry = entry or find(request.name)
     spec = shape(entry, request.size, request.dynamic)
     target = request.out or user_models() / f"{model_name(entry.name, request.precision)}.onnx"
     check_target(target)
@@ -220,8 +220,11 @@ def check_target(target: Path) -> None:
 
 @contextmanager
 def temporary(target: Path, mark: str = "") -> Iterator[Path]:
-    """A hidden name beside the target, removed in the end whatever happens (unless it was renamed)."""
-    path = target.with_name(f".{target.stem}.{os.getpid()}{mark}.onnx")
+    """A hidden name beside the target, removed in the end whatever happens (unless it was renamed).
+
+    It does not end in .onnx: nobody who lists models should meet half of one.
+    """
+    path = target.with_name(f".{target.stem}.{os.getpid()}{mark}.part")
     try:
         yield path
     finally:
@@ -287,11 +290,9 @@ def _make_comparable(
     if request.weights != "random" or entry.facts().noise:
         return ()
     chosen = [picture for _, picture in pictures.pictures]
-    if card.input.layout == "CHW":
-        note = lower(built.network, wrapper, card, chosen[0])
-        return (note,) if note else ()
     settle_on(built.network, wrapper, card, chosen)
-    return ()
+    note = lower(built.network, wrapper, card, chosen[0]) if card.input.layout == "CHW" else None
+    return (note,) if note else ()
 
 
 def _accuracies(request: Request, dataset: Dataset | None, plain: Path, final: Path, say: Say) -> dict[str, Accuracy]:

@@ -244,7 +244,7 @@ def test_a_worker_killed_while_it_draws_up_the_report_draws_it_again(
 def test_an_image_that_kills_every_process_is_named_and_all_others_are_done(tmp_path: Path, output: Path) -> None:
     photos = photographs(tmp_path / "photos", 12)
     # large, so that there is time to kill the process that decodes it
-    Image.new("RGB", (9000, 9000), "teal").save(photos / "poison.png", compress_level=1)
+    Image.new("RGB", (6000, 6000), "teal").save(photos / "poison.png", compress_level=1)
     deaths = 0
     with started("run", "classify", photos, "--out", output, "--no-overlays") as run:
         while run.poll() is None:
