@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from workers.errors import BrokerError
-from workers.jobs import Close, JobSpec, Shard
+from workers.jobs import Close, JobSpec, Shard, attempt_is_dead
 from workers.store import JobStore, Progress
 
 if TYPE_CHECKING:
@@ -86,14 +86,14 @@ class Feeder:
     def bring_back(self, progress: Progress, lost_worker: bool) -> int:
         """Publish again what a dead worker had: expired leases, and messages that nobody holds any more.
 
-        lost_worker: the only worker there was is known to be dead, so no lease needs to run out first.
+        No lease needs to run out first where the process is known to be dead.
+        lost_worker: the only worker there was is dead.
         Returns how many shards were published again.
         """
         job = self._spec.job
-        messages = []
-        if lost_worker:
-            messages = [self._store.take_back(job, shard, attempt) for shard, attempt in progress.live.items()]
-        elif progress.live:
+        dead = {shard: token for shard, token in progress.live.items() if lost_worker or attempt_is_dead(token)}
+        messages = [self._store.take_back(job, shard, token) for shard, token in dead.items()]
+        if progress.live and not dead:
             messages = [self._store.take_back(job, shard) for shard in self._store.expired(job)]
         again = [message for message in messages if message is not None]
         again += self._stranded(progress) if not again else []

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from functools import lru_cache
+from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -79,19 +81,43 @@ def new_job_id() -> str:
 
 
 def new_attempt() -> str:
-    """A token that names one attempt and the process that makes it: host, process id, random."""
-    return f"{os.uname().nodename}:{os.getpid()}:{secrets.token_hex(6)}"
+    """A token that names one attempt and the process that makes it: place, process id, random."""
+    return f"{_place()}:{os.getpid()}:{secrets.token_hex(6)}"
 
 
 def attempt_is_dead(token: str) -> bool:
-    """Whether the process that made this attempt is known to be gone (only its own machine can know)."""
-    host, _, rest = token.partition(":")
-    if host != os.uname().nodename:
+    """Whether the process that made this attempt is known to be gone (only where it ran can that be known)."""
+    place, _, rest = token.partition(":")
+    if place != _place():
         return False
     try:
-        os.kill(int(rest.partition(":")[0]), 0)
+        pid = int(rest.partition(":")[0])
+        os.kill(pid, 0)
     except ProcessLookupError:
         return True
     except (PermissionError, ValueError):
         return False
-    return False
+    return _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether a process is dead but its parent has not looked: Celery's looks after its children every 5 s."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[:1] in (["Z"], ["X"])
+
+
+@lru_cache(maxsize=1)
+def _place() -> str:
+    """Where process ids mean the same: a machine since it was started, and a container in it.
+
+    The host's name alone would not do: containers may share it, or bear the name of another machine.
+    """
+    try:
+        booted = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:  # not Linux
+        return os.uname().nodename
+    return f"{os.uname().nodename}/{booted}/{namespace}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from workers.app import make_app
 from workers.embedded import EmbeddedBroker
 from workers.errors import BrokerError
 from workers.feeder import WINDOW, Feeder, cut
-from workers.jobs import JobSpec, Shard
+from workers.jobs import JobSpec, Shard, new_attempt
 from workers.store import JobStore
 
 QUEUE = "pixelmill-test"
@@ -116,6 +118,20 @@ def test_a_lost_workers_shards_are_published_at_once(store: JobStore, spec: JobS
 
     assert feeder.bring_back(store.progress(spec.job), lost_worker=True) == 2
     assert sorted(published(store)) == ["00000000", "00000001"]
+
+
+def test_a_shard_whose_process_on_this_machine_is_gone_is_published_at_once(
+    store: JobStore, spec: JobSpec, feeder: Feeder
+) -> None:
+    code = "from workers.jobs import new_attempt; print(new_attempt())"
+    gone = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    feeder.feed(WINDOW - 2)
+    drain(store)
+    store.begin(spec.job, "00000000", gone, 60)
+    store.begin(spec.job, "00000001", new_attempt(), 60)
+
+    assert feeder.bring_back(store.progress(spec.job), lost_worker=False) == 1
+    assert published(store) == ["00000000"]
 
 
 def test_a_shard_that_another_attempt_took_over_is_not_brought_back(

@@ -89,11 +89,13 @@ def test_an_attempt_lives_as_long_as_its_process() -> None:
     assert process.stdout is not None
     token = process.stdout.readline().strip()
 
-    alive = attempt_is_dead(token)
+    while_alive = attempt_is_dead(token)
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, and still a zombie
+    as_a_zombie = attempt_is_dead(token)
     process.communicate()
 
-    assert alive is False
-    assert attempt_is_dead(token) is True
+    assert (while_alive, as_a_zombie, attempt_is_dead(token)) == (False, True, True)
 
 
 @pytest.mark.parametrize("token", ["elsewhere:1:abc", "elsewhere:999999999:abc", "nonsense", "", ":", "::"])
