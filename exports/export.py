@@ -291,7 +291,7 @@ def _make_comparable(
         return ()
     chosen = [picture for _, picture in pictures.pictures]
     settle_on(built.network, wrapper, card, chosen)
-    note = lower(built.network, wrapper, card, chosen[0]) if card.input.layout == "CHW" else None
+    note = lower(wrapper, card, chosen[0]) if card.input.layout == "CHW" else None
     return (note,) if note else ()
 
 

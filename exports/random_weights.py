@@ -52,12 +52,13 @@ def settle_on(network: Module, wrapper: Module, card: Card, pictures: Sequence[P
             norm.eval()
 
 
-def lower(network: Module, wrapper: Module, card: Card, picture: Path | Image) -> str | None:
-    """Lower a torchvision detector's own score threshold, in place, to what half of its best boxes reach.
+def lower(wrapper: Module, card: Card, picture: Path | Image) -> str | None:
+    """Lower a wrapped torchvision detector's own score threshold, in place, to what half of its best boxes reach.
 
     picture: whose boxes are looked at.
     Returns a note for the card; None if the network has no such threshold or finds enough as it is.
     """
+    network: Any = wrapper.network  # the wrapper's twin of the network, which is what is run and exported
     holder: Any = getattr(network, "roi_heads", network)
     before = getattr(holder, "score_thresh", None)
     if before is None:

@@ -7,9 +7,13 @@ outputs.
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
+
+from exports.libraries import library
 
 if TYPE_CHECKING:
     from exports.catalog.entry import Entry
@@ -47,15 +51,57 @@ class TwoStage(nn.Module):
     Suppression, score threshold and the resizing of its input are inside, as torchvision does them.
     """
 
-    def __init__(self, network: nn.Module, *, masks: bool) -> None:
+    def __init__(self, network: Any, *, masks: bool) -> None:
         super().__init__()
-        self.network, self.masks = network, masks
+        # a twin that shares everything but the transform, so that the network itself stays as it is
+        twin = copy.copy(network)
+        twin._modules = dict(network._modules)
+        twin.transform = exact_transform(network.transform)
+        self.network, self.masks = twin, masks
 
     def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
         """picture: (3, H, W) in [0, 1]. Returns boxes (N, 4), labels (N,), scores (N,)[, masks (N, 1, H, W)]."""
         found: dict[str, Tensor] = self.network([picture])[0]
         parts = found["boxes"], found["labels"], found["scores"]
         return (*parts, found["masks"]) if self.masks else parts
+
+
+def exact_transform(own: Any) -> nn.Module:
+    """torchvision's transform of detectors, with sizes that a graph computes as Python does.
+
+    When torchvision is traced it computes the resized height and width in float32 and by a reciprocal, where Python
+    divides in float64. Rounded down, that is another size for about every fifth picture (328×400 at 800 becomes 799
+    rows instead of 800), and boxes move by pixels.
+    """
+    transform = library("torchvision.models.detection.transform").GeneralizedRCNNTransform
+    is_tracing = library("torchvision")._is_tracing
+
+    class Exact(transform):  # type: ignore[misc,valid-type]
+        """Differs only in a trace, and there only in the arithmetic of sizes."""
+
+        def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
+            """image: (3, H, W). Returns it resized, and `target`, which inference has none of."""
+            if self.fixed_size is not None or not is_tracing():
+                resized: tuple[Tensor, Any] = super().resize(image, target)
+                return resized
+            # the shape as numbers of the graph, not as the example's constants
+            sides = torch._shape_as_tensor(image)[-2:].to(torch.float64)
+            # arrays of one, not scalars: the exporter turns the division of scalars into float32
+            least, most = (torch.full((1,), s, dtype=torch.float64) for s in (self.min_size[-1], self.max_size))
+            scale = torch.minimum(least / sides.amin(0, keepdim=True), most / sides.amax(0, keepdim=True))
+            height, width = torch.floor(sides * scale).to(torch.int64).unbind(0)
+            bigger = nn.functional.interpolate(
+                image[None],
+                size=(height, width),
+                mode="bilinear",
+                align_corners=False,  # type: ignore[arg-type]
+            )
+            return bigger[0], target
+
+    made: nn.Module = Exact(
+        own.min_size, own.max_size, own.image_mean, own.image_std, own.size_divisible, own.fixed_size
+    )
+    return made.eval()
 
 
 class Yolo(nn.Module):
