@@ -1,8 +1,8 @@
 """Smaller numbers: fp16 and int8, as measured best on a CPU.
 
-fp16 keeps float32 inputs and outputs, so that a file can be exchanged for another. int8 quantises convolutions only,
-in the QDQ form, with unsigned activations, signed weights, one scale a channel, and ranges from the smallest and
-largest value on real photographs that came through the product's own preprocessing.
+fp16 keeps float32 inputs and outputs, so that a file can be exchanged for another. int8 quantises convolutions and the
+ReLU behind them, in the QDQ form, with unsigned activations, signed weights, one scale a channel, and ranges from the
+smallest and largest value on real photographs that came through the product's own preprocessing.
 """
 
 from __future__ import annotations
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
 LEAST = 24  # photographs; fewer leave ranges to chance (measured, docs/exports.md)
 MOST = 100  # more cost time and change the ranges no further
+# A ReLU (or its capped form, Clip) that is quantised with its convolution disappears into the range. Left out, the
+# range has to cover what the ReLU cuts off: EfficientNet-Lite0 then agreed with fp32 on 0.56 of 64 photographs at 1.73
+# times its speed, with it on 0.91 at 1.97 times.
+_QUANTISED = ("Conv", "Relu", "Clip")
 # Operators that stay float32 in an fp16 file: ONNX Runtime has no float16 kernel for them, or they count pixels
 # beyond 2048, where float16 knows no odd numbers.
 _KEPT_FLOAT = ("NonMaxSuppression", "RoiAlign", "TopK", "Range", "Resize", "ArgMax", "NonZero", "If", "Loop")
@@ -126,7 +130,7 @@ def quantise_convolutions(model: ModelProto, card: Card, source: Calibration) ->
                     str(done),
                     _reader(card, source),
                     quant_format=quantization.QuantFormat.QDQ,
-                    op_types_to_quantize=["Conv"],
+                    op_types_to_quantize=list(_QUANTISED),
                     per_channel=True,
                     activation_type=quantization.QuantType.QUInt8,
                     weight_type=quantization.QuantType.QInt8,

@@ -90,11 +90,12 @@ def exact_transform(own: Any) -> nn.Module:
             least, most = (torch.full((1,), s, dtype=torch.float64) for s in (self.min_size[-1], self.max_size))
             scale = torch.minimum(least / sides.amin(0, keepdim=True), most / sides.amax(0, keepdim=True))
             height, width = torch.floor(sides * scale).to(torch.int64).unbind(0)
-            bigger = nn.functional.interpolate(
+            resize: Any = nn.functional.interpolate
+            bigger = resize(
                 image[None],
                 size=(height, width),
                 mode="bilinear",
-                align_corners=False,  # type: ignore[arg-type]
+                align_corners=False,
             )
             return bigger[0], target
 
