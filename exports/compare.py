@@ -53,11 +53,13 @@ class Threshold:
     """Where detections begin to count, and how close to it a score may be on one side only.
 
     A detection within `margin` of the threshold that the other side lacks is no disagreement: it fell either way.
+    most: detections a picture can have. overlap: above which the weaker of two is suppressed.
     """
 
     score: float
     margin: float = 0.0
     most: int = 300
+    overlap: float = 0.45
 
 
 def kind_of(card: Card) -> Kind:
@@ -84,8 +86,11 @@ def compare(card: Card, pairs: Iterable[tuple[Seen, Seen]], threshold: Threshold
     return _vectors(pairs)
 
 
-def objects_of(card: Card, seen: Seen, score: float) -> Objects:
-    """What was found, from the pipeline's reader or, where there is none yet, from the raw outputs."""
+def objects_of(card: Card, seen: Seen, score: float, overlap: float = 0.45) -> Objects:
+    """What was found, from the pipeline's reader or, where there is none yet, from the raw outputs.
+
+    score, overlap: for the raw outputs, what `DetectParams` calls score and iou.
+    """
     found: Any = seen.found
     if found is not None and hasattr(found, "boxes"):
         masks = getattr(found, "masks", None)
@@ -97,10 +102,10 @@ def objects_of(card: Card, seen: Seen, score: float) -> Objects:
         keep = scores >= score
         offset = int(card.decode.get("label_offset", 1))
         return Objects(boxes[keep], scores[keep], labels[keep] - offset, masks[keep][:, 0] > 0.5)
-    return _yolo_boxes(card, seen.outputs, seen.plan, score)
+    return _yolo_boxes(card, seen.outputs, seen.plan, score, overlap)
 
 
-def _yolo_boxes(card: Card, outputs: Sequence[Tensor], plan: Fit | None, score: float) -> Objects:
+def _yolo_boxes(card: Card, outputs: Sequence[Tensor], plan: Fit | None, score: float, overlap: float) -> Objects:
     """The boxes of a YOLO that also segments; its mask coefficients are compared through the boxes' prototypes."""
     if plan is None:
         raise ValueError("boxes need the picture's plan")
@@ -108,7 +113,7 @@ def _yolo_boxes(card: Card, outputs: Sequence[Tensor], plan: Fit | None, score: 
     count = len(card.names)
     boxes = outputs[0][:, :6] if end_to_end else outputs[0][: 4 + count]
     plain = card.model_copy(update={"task": "detect", "family": "yolo-end2end" if end_to_end else "yolo"})
-    found = detect.reader(plain, DetectParams(score=score))([boxes], plan)
+    found = detect.reader(plain, DetectParams(score=score, iou=overlap))([boxes], plan)
     return Objects(found.boxes, found.scores, found.class_ids)
 
 
@@ -181,11 +186,12 @@ def _cosine(a: Tensor, b: Tensor) -> float:
 
 def _objects(card: Card, pairs: Sequence[tuple[Seen, Seen]], threshold: Threshold) -> dict[str, Any]:
     total = missed = borderline = 0
-    box = score = 0.0
+    box: list[float] = [0.0]
+    score: list[float] = [0.0]
     mask_ious: list[float] = []
     prototypes = 0.0
     for a, b in pairs:
-        one, other = objects_of(card, a, threshold.score), objects_of(card, b, threshold.score)
+        one, other = (objects_of(card, seen, threshold.score, threshold.overlap) for seen in (a, b))
         rows, columns = match(one, other)
         for side, taken in ((one, rows), (other, columns)):
             left = np.delete(side.scores, taken)
@@ -197,8 +203,8 @@ def _objects(card: Card, pairs: Sequence[tuple[Seen, Seen]], threshold: Threshol
             missed += len(left) - near
             total += len(side.scores) - near
         if len(rows):
-            box = max(box, float(np.abs(one.boxes[rows] - other.boxes[columns]).max()))
-            score = max(score, float(np.abs(one.scores[rows] - other.scores[columns]).max()))
+            box += np.abs(one.boxes[rows] - other.boxes[columns]).max(axis=1).tolist()
+            score += np.abs(one.scores[rows] - other.scores[columns]).tolist()
         if one.masks is not None and other.masks is not None:
             mask_ious += [_mask_iou(one.masks[i], other.masks[j]) for i, j in zip(rows, columns, strict=True)]
         elif card.family == "yolo-seg":
@@ -209,8 +215,10 @@ def _objects(card: Card, pairs: Sequence[tuple[Seen, Seen]], threshold: Threshol
         "detections": total // 2,
         "matched": 1.0 if total == 0 else 1 - missed / total,
         "at_the_threshold": borderline,
-        "box_difference_px": box,
-        "score_difference": score,
+        "box_difference_px": max(box),
+        "score_difference": max(score),
+        "usual_box_difference_px": _all_but_few(box),
+        "usual_score_difference": _all_but_few(score),
     }
     if mask_ious:
         figures["mask_iou"] = float(np.median(mask_ious))
@@ -247,6 +255,11 @@ def match(a: Objects, b: Objects) -> tuple[NDArray[np.int64], NDArray[np.int64]]
             rows.append(i)
             columns.append(j)
     return np.array(rows, np.int64), np.array(columns, np.int64)
+
+
+def _all_but_few(differences: Sequence[float]) -> float:
+    """What 99 of 100 stay within (and all but one, where there are fewer)."""
+    return float(np.quantile(differences, 0.99, method="lower"))
 
 
 def _mask_iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:

@@ -48,6 +48,8 @@ MAX_BYTES = 2**31  # protobuf's limit for one file
 PICTURES = 8  # photographs an export is compared on
 MORE_PICTURES = 24  # … if it is a coarser precision, where shares mean something only over many
 MAX_DROP = 0.02  # of accuracy that fp16 or int8 may cost unless the user says otherwise
+# An end-to-end head takes the best 300 of its cells, and a letterbox at the smallest height of 32 has 21 · width / 32.
+END_TO_END_BOXES, END_TO_END_LEAST = 300, 480
 SLOWER = 0.97  # below this share of fp32's speed a precision is called slower; in between is noise
 Say = Callable[[str], None]
 
@@ -184,6 +186,12 @@ def shape(entry: Entry, size: tuple[int, int] | None, dynamic: bool | None) -> I
     Raises ParameterError for a size the network does not take, or a choice of --dynamic or --static that it can't have.
     """
     spec = sized(entry, size)
+    if entry.facts().decode.get("end2end") and dynamic is not False and max(spec.height, spec.width) < END_TO_END_LEAST:
+        raise ParameterError(
+            f"{entry.name} picks its {END_TO_END_BOXES} best boxes inside, and at {spec.height}×{spec.width} a narrow "
+            f"picture has fewer to pick from: give --imgsz {END_TO_END_LEAST} or more, or --static, which pads every "
+            "picture to a square"
+        )
     if dynamic is None:
         return spec
     if dynamic:
@@ -251,7 +259,7 @@ def write_model(model: ModelProto, card: Card, path: Path) -> None:
 
 def speeds(
     entry: Entry, spec: InputSpec, wrapper: Module, plain: Path, converted: Path | None, precision: Precision,
-    seconds: float = 6.0,
+    seconds: float = 4.0,
 ) -> dict[str, float]:  # fmt: skip
     """Median milliseconds of one run on one thread: PyTorch, the fp32 file and the converted one, taking turns."""
     tensor = example_tensor(entry, spec, 1).numpy().astype(np.float32)

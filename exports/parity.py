@@ -30,6 +30,7 @@ _COMMON = (240, 320)  # height × width the pictures of a batch are brought to, 
 _MARGIN: Mapping[Precision, float] = {"fp32": 1e-3, "fp16": 1e-2, "int8": 5e-2}
 _WANTED = 20  # detections a picture at least, where random weights find nothing on their own
 _MOST = 100  # torchvision keeps so many a picture
+_OVERLAP = 0.45  # the pipelines' own default
 Say = Callable[[str], None]
 
 
@@ -91,7 +92,9 @@ def check(
     kind = kind_of(card)
     params, notes = _params(card, reference, photographs, random_weights) if kind == "objects" else ({}, ())
     ways = Way(reference, params), Way(exported, params)
-    threshold = Threshold(float(params.get("score", _default_score(card))), _MARGIN[precision], _MOST)
+    threshold = Threshold(
+        float(params.get("score", _default_score(card))), _MARGIN[precision], _MOST, float(params.get("iou", _OVERLAP))
+    )
 
     pairs: list[tuple[Seen, Seen]] = []
     for number, (name, picture) in enumerate(photographs.pictures, start=1):
@@ -152,7 +155,15 @@ def _params(
     score = _default_score(card)
     if not random_weights:
         return {"score": score}, ()
-    way = Way(reference, {"score": 0.0})
+    params: dict[str, Any] = {"score": score}
+    notes: tuple[str, ...] = ()
+    if card.family in ("yolo", "yolox", "ssd") or (card.family == "yolo-seg" and not card.decode.get("end2end")):
+        params["iou"] = 1.0
+        notes = (
+            "random weights give whole groups of boxes of almost the same score, from which suppression picks one by "
+            "chance: compared before suppression",
+        )
+    way = Way(reference, {**params, "score": 0.0})
     scores: list[float] = []
     chosen = photographs.pictures[:2]
     for _, picture in chosen:
@@ -160,13 +171,13 @@ def _params(
     scores.sort(reverse=True)
     enough = _WANTED * len(chosen)
     if len(scores) == 0 or scores[min(enough, len(scores)) - 1] >= score:
-        return {"score": score}, ()
+        return params, notes
     least = scores[min(enough, len(scores)) - 1]
     note = (
         f"random weights find nothing at the usual score of {score:g}: compared from {least:.3g} on, which the "
         f"{min(enough, len(scores))} best detections of {len(chosen)} pictures reach"
     )
-    return {"score": least}, (note,)
+    return {**params, "score": least}, (*notes, note)
 
 
 def _repeat(way: Way, picture: NamedPicture, first: Seen) -> float:

@@ -120,11 +120,8 @@ def quantise_convolutions(model: ModelProto, card: Card, source: Calibration) ->
         plain.write_bytes(model.SerializeToString())
         try:
             with _quiet():
-                # symbolic shape inference fails on graphs whose shapes depend on their data; it only helps, so without
-                try:
-                    prepare(str(plain), str(prepared))
-                except Exception:  # noqa: BLE001 - any of the inference's own errors, tried again below
-                    prepare(str(plain), str(prepared), skip_symbolic_shape=True)
+                # symbolic shape inference is for transformers, and leaves files in the working directory if it fails
+                prepare(str(plain), str(prepared), skip_symbolic_shape=True)
                 quantization.quantize_static(
                     str(prepared),
                     str(done),

@@ -127,6 +127,12 @@ class Way:
     def rows(self, tensor: Tensor, plans: list[Fit | None]) -> list[Seen]:
         """Run one batch and give what came of each of its pictures."""
         outputs = self.run(tensor)
+        for name, output in zip(self.card.outputs, outputs, strict=True):
+            if output.shape[:1] != (len(plans),):
+                raise ParityError(
+                    f"output {name!r} of {self.card.name} has shape {output.shape} for a batch of {len(plans)}: "
+                    "one row a picture was expected"
+                )
         return [self._row(tensor, outputs, number, plan) for number, plan in enumerate(plans)]
 
     def _row(self, tensor: Tensor, outputs: list[Tensor], number: int, plan: Fit | None) -> Seen:

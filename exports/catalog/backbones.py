@@ -29,7 +29,7 @@ class _Cut:
 _RESNET = _Cut("layer4", {"c2": "layer1", "c3": "layer2", "c4": "layer3", "c5": "layer4"})
 _TIMM = _Cut("", {"c2": 1, "c3": 2, "c4": 3, "c5": 4})
 _CUTS = {
-    "lenet5": _Cut("tanh6", {"c1": "s2", "c2": "s4"}),
+    "lenet5": _Cut("tanh5", {"c1": "s2", "c2": "s4"}),
     # Behind the last ReLU before the size changes, so that no level is poorer than its stride allows.
     "alexnet": _Cut("features.12", {"c2": "features.1", "c3": "features.4", "c4": "features.11", "c5": "features.12"}),
     "vgg16": _Cut("features.30", {"c2": "features.15", "c3": "features.22", "c4": "features.29", "c5": "features.30"}),
