@@ -34,6 +34,8 @@ from exports.ways import Seen, Way
 from pipelines.card import Card, InputSpec, Quality, Weights, first_error, with_card
 from pipelines.catalog import user_models
 from pipelines.errors import ModelError, ParameterError
+from pipelines.params import PARAMS, resolve_params
+from pipelines.pipeline import Pipeline
 from pipelines.safety import check_model
 from pipelines.session import Session
 
@@ -183,9 +185,12 @@ def read_claims(path: Path) -> dict[str, Any]:
 def check_by_running(session: Session, pictures: Photographs) -> dict[str, int]:
     """Run a model on photographs and see whether what it gives is what its card says.
 
-    Returns how often each label was found. Raises AdoptError that names the claim that fails.
+    Returns how often each label was found.
+    Raises CardError for a family or `decode` its pipeline can't read, AdoptError that names the claim that fails.
     """
     card = session.card
+    if card.task in PARAMS:  # a pipeline runs this task: then it must be able to read this family
+        Pipeline(session, resolve_params(card, {}))
     way = Way(session, {})
     counts: Counter[str] = Counter()
     for name, picture in pictures.pictures:
