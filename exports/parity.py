@@ -30,7 +30,7 @@ _COMMON = (240, 320)  # height × width the pictures of a batch are brought to, 
 _MARGIN: Mapping[Precision, float] = {"fp32": 1e-3, "fp16": 1e-2, "int8": 5e-2}
 _WANTED = 20  # detections a picture at least, where random weights find nothing on their own
 _MOST = 100  # torchvision keeps so many a picture
-_OVERLAP = 0.45  # the pipelines' own default
+_OVERLAP, _ORDINARY = 0.45, 0.25  # the pipelines' own defaults for overlap and score
 Say = Callable[[str], None]
 
 
@@ -92,9 +92,10 @@ def check(
     kind = kind_of(card)
     params, notes = _params(card, reference, photographs, random_weights) if kind == "objects" else ({}, ())
     ways = Way(reference, params), Way(exported, params)
-    threshold = Threshold(
-        float(params.get("score", _default_score(card))), _MARGIN[precision], _MOST, float(params.get("iou", _OVERLAP))
-    )
+    score = float(params.get("score", _default_score(card)))
+    # a margin for ordinary thresholds; below these it shrinks with them, or it would swallow everything
+    margin = _MARGIN[precision] * min(1.0, score / _ORDINARY)
+    threshold = Threshold(score, margin, _MOST, float(params.get("iou", _OVERLAP)))
 
     pairs: list[tuple[Seen, Seen]] = []
     for number, (name, picture) in enumerate(photographs.pictures, start=1):
@@ -145,7 +146,7 @@ def _check_generator(entry: Entry, reference: Runner, exported: Runner, precisio
 
 
 def _default_score(card: Card) -> float:
-    return float(card.defaults.get("score", 0.25))
+    return float(card.defaults.get("score", _ORDINARY))
 
 
 def _params(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -42,28 +43,10 @@ CLAIMS: dict[str, Any] = {
     "decode": {"strides": [8, 16, 32]},
     "weights": {"source": "Megvii YOLOX", "licence": "Apache-2.0"},
 }
-OPTIONS = [
-    "--task",
-    "detect",
-    "--family",
-    "yolox",
-    "--names",
-    "coco",
-    "--colour",
-    "BGR",
-    "--mean",
-    "0",
-    "--std",
-    "1",
-    "--resize",
-    "letterbox",
-    "--anchor",
-    "top-left",
-    "--strides",
-    "8,16,32",
-    "--licence",
-    "Apache-2.0",
-]
+OPTIONS = shlex.split(
+    "--task detect --family yolox --names coco --colour BGR --mean 0 --std 1 --resize letterbox --anchor top-left "
+    "--strides 8,16,32 --licence Apache-2.0"
+)
 
 
 def classifier(tmp_path: Path, *, softmax: bool) -> Path:
