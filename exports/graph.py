@@ -42,7 +42,7 @@ def to_onnx(network: Module, entry: Entry, spec: InputSpec, wrapper: Module) -> 
     Raises ExportError if the exporter gives up, or if the graph fixes a size that should be open.
     """
     try:
-        with _quiet(), tempfile.TemporaryDirectory(prefix="pixelmill-") as folder:
+        with quiet(), tempfile.TemporaryDirectory(prefix="pixelmill-") as folder:
             if entry.library == "ultralytics":
                 model = _ultralytics(network, entry, spec, Path(folder))
             elif entry.family in _TWO_STAGE:
@@ -190,7 +190,7 @@ def _check_open(model: ModelProto, entry: Entry, spec: InputSpec) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the exporters' chatter off the user's terminal; what goes wrong comes as an exception."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -7,11 +7,7 @@ smallest and largest value on real photographs that came through the product's o
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import tempfile
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +18,7 @@ import numpy as np
 from exports.catalog.entry import Entry
 from exports.compact import strip
 from exports.errors import ExportError
+from exports.graph import quiet
 from exports.libraries import library
 from exports.pictures import image_files, pixels_of, spread
 from pipelines.card import Card, InputSpec
@@ -98,7 +95,7 @@ def halve(model: ModelProto) -> ModelProto:
     copy = library("onnx").ModelProto()
     copy.CopyFrom(model)
     try:
-        with _quiet():
+        with quiet():
             halved: ModelProto = converter.convert_float_to_float16(
                 copy, keep_io_types=True, op_block_list=[*converter.DEFAULT_OP_BLOCK_LIST, *_KEPT_FLOAT]
             )
@@ -119,7 +116,7 @@ def quantise_convolutions(model: ModelProto, card: Card, source: Calibration) ->
         plain, prepared, done = (Path(folder) / name for name in ("plain.onnx", "prepared.onnx", "int8.onnx"))
         plain.write_bytes(model.SerializeToString())
         try:
-            with _quiet():
+            with quiet():
                 # symbolic shape inference is for transformers, and leaves files in the working directory if it fails
                 prepare(str(plain), str(prepared), skip_symbolic_shape=True)
                 quantization.quantize_static(
@@ -169,15 +166,3 @@ def _reader(card: Card, source: Calibration) -> Any:
 
 def _first(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)

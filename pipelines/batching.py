@@ -45,12 +45,14 @@ def map_batched(
     Decoding runs in `threads` threads, ahead of the session by two batches. A batch that fails is run again picture by
     picture, so that one bad picture does not spoil the others.
     """
+    from pipelines.pipeline import named
+
     count = threads or available_cores()
 
     def prepare(numbered: tuple[int, Source]) -> tuple[int, Prepared | Result]:
         index, source = numbered
         if before is not None:
-            before(source[0] if isinstance(source, tuple) else str(source)[:200])
+            before(named(source)[0])
         # a workspace of its own: the tensor must outlive this thread's next picture
         return index, pipeline.prepare(source, Workspace(), enough)
 

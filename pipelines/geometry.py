@@ -125,7 +125,7 @@ def _resize(pixels: Image, size: tuple[int, int], resize: Resize, out: Image | N
 
     Pillow widens its kernel by the reduction s. A triangle s wide has the variance s²/6, the plain bilinear kernel 1/6,
     so a Gaussian of variance (s² − 1)/6 before it makes up the difference. For the bicubic kernel, whose variance is
-    zero, the factor is the one that came nearest to Pillow by EfficientNet-Lite0's logits (docs/performance.md).
+    zero, the factor is the one that came nearest to Pillow by EfficientNet-Lite0's logits (its recipe's README).
     """
     if pixels.shape[:2] == size:
         if out is None:

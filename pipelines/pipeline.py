@@ -105,7 +105,7 @@ class Pipeline:
 
     def prepare(self, source: Source, workspace: Workspace, enough: tuple[int, int] | None = None) -> Prepared | Result:
         """Read, decode and preprocess one picture; a picture that can't be read gives a failed result."""
-        name, content = _named(source)
+        name, content = named(source)
         timings: dict[str, float] = {}
         sha256 = None
         watch = Stopwatch()
@@ -191,7 +191,7 @@ class Pipeline:
 
         def whole_way(source: Source) -> Result:
             if before is not None:
-                before(_named(source)[0])
+                before(named(source)[0])
             result, picture = self.process(source, enough)
             return then(result, picture) if then is not None else result
 
@@ -250,7 +250,8 @@ def _reader(card: Card, params: Params) -> Reader:
     raise ParameterError(f"no pipeline runs the task {card.task!r}")
 
 
-def _named(source: Source) -> tuple[str, Content]:
+def named(source: Source) -> tuple[str, Content]:
+    """Split a source into its name and its content."""
     if isinstance(source, tuple):
         return source
     if isinstance(source, bytes):

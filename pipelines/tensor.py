@@ -1,6 +1,6 @@
 """A fitted picture becomes the network's tensor, in buffers that are used again and again.
 
-Page faults on fresh 3–5 MB buffers cost a tenth of the throughput (docs/performance.md), so every thread keeps its own.
+Every thread keeps its own: a fresh buffer of 3–5 MB a picture is paid for in page faults.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import unicodedata
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -17,6 +18,8 @@ from pipelines.types import Image
 Coverage: TypeAlias = NDArray[np.uint8]  # (H, W), 0 = nothing, 255 = ink
 
 ELLIPSIS = "…"
+# Letters that Unicode does not take apart.
+_KIN = {"×": "x", "ß": "ss", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "æ": "ae", "Æ": "AE", "đ": "d", "–": "-", "—": "-"}
 # FreeType faces are not made for two threads at once; rendering is rare, so one lock is enough.
 _rendering = threading.Lock()
 
@@ -30,8 +33,30 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 @lru_cache(maxsize=4096)
+def writable(text: str) -> str:
+    """Give the text in letters the font has: é becomes e, × becomes x; what has no such kin stays, shown as a box."""
+    return text if text.isascii() else "".join(_writable_letter(letter) for letter in text)
+
+
+@lru_cache(maxsize=4096)
+def _writable_letter(letter: str) -> str:
+    if letter.isascii() or _has_glyph(letter):
+        return letter
+    kin = _KIN.get(letter) or "".join(c for c in unicodedata.normalize("NFKD", letter) if not unicodedata.combining(c))
+    return kin if kin and all(c.isascii() or _has_glyph(c) for c in kin) else letter
+
+
+def _has_glyph(letter: str) -> bool:
+    with _rendering:
+        font = _font(16)
+        # the box that stands for whatever the font lacks
+        return bytes(font.getmask(letter)) != bytes(font.getmask("\uffff"))
+
+
+@lru_cache(maxsize=4096)
 def text_width(text: str, size: int) -> int:
     """Width of one line of text in pixels, `size` being the font's height in pixels."""
+    text = writable(text)
     with _rendering:
         return int(np.ceil(_font(size).getlength(text)))
 
@@ -43,6 +68,7 @@ def text_mask(text: str, size: int) -> Coverage:
     Returns (H, W) uint8 coverage, read-only; H depends on `size` only, so that lines of one size share a baseline.
     """
     width = max(1, text_width(text, size))
+    text = writable(text)
     with _rendering:
         font = _font(size)
         ascent, descent = font.getmetrics()

@@ -159,22 +159,20 @@ def settle(output: Path) -> None:
 
 
 def drop_vanished(output: Path, root: Path) -> int:
-    """Take the results of images that are no longer there out of `results.jsonl`, and their overlays away.
+    """Take failures whose image is no longer there out of `results.jsonl`: nobody can act on them any more.
 
-    Returns how many there were. Raises OSError if the file can't be written; then nothing is changed.
+    What was found in an image that has since been moved away is kept: people clear their input as they go, and a disk
+    that is not mounted must not cost anyone a result.
+    Returns how many were taken out. Raises OSError if the file can't be written; then nothing is changed.
     """
-    gone = [line for line in filter(_names_image, read_lines(output / RESULTS)) if not _exists(root, line["image"])]
+    failed = (line for line in filter(_names_image, read_lines(output / RESULTS)) if line.get("status") != "ok")
+    gone = {line["image"] for line in failed if not _exists(root, line["image"])}
     if not gone:
         return 0
-    names = {line["image"] for line in gone}
     with write_atomically(output / RESULTS) as file:
         for line in read_lines(output / RESULTS):
-            if line.get("image") not in names:
+            if line.get("image") not in gone:
                 file.write(json.dumps(line, ensure_ascii=True, separators=(",", ":")).encode() + b"\n")
-    for line in gone:
-        overlay = output / str(line.get("overlay", ""))
-        if overlay.resolve().is_relative_to(output.resolve() / "overlays"):
-            overlay.unlink(missing_ok=True)
     return len(gone)
 
 
@@ -233,9 +231,15 @@ class Finished:
     an image), because a client may resume a million.
     """
 
-    def __init__(self, output: Path, fingerprint: str, *, overlays: bool = False) -> None:
-        """Read `results.jsonl`. overlays: an image whose picture was not drawn, or is gone, is not finished."""
+    def __init__(self, output: Path, fingerprint: str | None, *, overlays: bool = False) -> None:
+        """Read `results.jsonl`.
+
+        fingerprint: of the results that can be reused; None: of none.
+        overlays: an image whose picture was not drawn, or is gone, is not finished.
+        """
         self._known: dict[bytes, tuple[bytes, bytes]] = {}
+        if fingerprint is None:
+            return
         for line in filter(_names_image, read_lines(output / RESULTS)):
             if line.get("fingerprint") != fingerprint or not _lasting(line):
                 continue

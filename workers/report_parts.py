@@ -124,6 +124,8 @@ def facts(summary: Mapping[str, Any]) -> str:
     if summary.get("provider"):
         rows.append(("Provider", text(summary["provider"])))
     for name, value in (summary.get("params") or {}).items():
+        if value == []:  # a filter that was not set
+            continue
         shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
         rows.append((text(str(name).replace("_", " ")), text(shown)))
     rows += [

@@ -133,10 +133,12 @@ class _Run:
             if not note.get("closed"):
                 sweep_temporaries(self.output)
             settle(self.output)
-            if self.request.force:
+            if _other_job(note, self.spec) is not None:  # and --force was given: its results are in the way
                 (self.output / RESULTS).unlink(missing_ok=True)
             vanished = drop_vanished(self.output, self.source.root)
-            finished = Finished(self.output, self.spec.fingerprint, overlays=self.request.overlays)
+            # with --force the old results stand until the new ones replace them, image by image
+            reusable = None if self.request.force else self.spec.fingerprint
+            finished = Finished(self.output, reusable, overlays=self.request.overlays)
             drawn_up = note.get("closed") and not vanished and (self.output / "report.html").exists()
             if drawn_up and finished and not self._remaining_any(finished):
                 return self._outcome(interrupted=False)
@@ -370,18 +372,23 @@ def _spec(
 
 def _check_same_job(output: Path, spec: JobSpec, request: Request) -> None:
     """Refuse to mix the results of two inputs or two pipelines in one folder."""
-    note = remembered(output)
-    if note is None or request.force:
-        return
-    before = note.get("spec", {})
+    other = _other_job(remembered(output), spec)
+    if other is not None and not request.force:
+        raise OutputError(f"{output} holds results of {other}: choose another --out or replace them with --force")
+
+
+def _other_job(note: dict[str, Any] | None, spec: JobSpec) -> str | None:
+    """Say in what a folder's last job differs from this one so that their results can't stand side by side."""
+    before = (note or {}).get("spec")
+    if not before:
+        return None
     for what, then, now in (
         ("pipeline", before.get("pipeline"), spec.pipeline),
         ("input", before.get("root"), spec.root),
     ):
         if then != now:
-            raise OutputError(
-                f"{output} holds results of {what} {then}, not {now}: choose another --out or replace them with --force"
-            )
+            return f"{what} {then}, not {now}"
+    return None
 
 
 def _refuse_overlap(source: Source, output: Path) -> None:

@@ -75,7 +75,8 @@ def attempt_shard(
     with heart_beat(store, spec.job, shard.key, attempt, lease_seconds, tally, stop) as stopped:
         try:
             _check_roots(spec, roots)
-            earlier = earlier_attempts(Path(spec.output), spec.job, shard.key)
+            # only where there were any: the folder of a large job's journals takes long to look through
+            earlier = earlier_attempts(Path(spec.output), spec.job, shard.key) if number > 1 else Earlier()
             if number - 1 - earlier.attempts >= FATAL_BEGINNINGS:
                 raise WorkerError(
                     f"workers died {number - 1 - earlier.attempts} times while they loaded model {spec.model}: is "
@@ -155,8 +156,8 @@ def _process(
             )
             suspects.remove(name)
         enough = (SHORTER_SIDE, SHORTER_SIDE) if spec.overlays else None
-        for names, width in ((calm, threads), (suspects, 1)):
-            # a suspect runs alone, so that if the process dies again the guilty image is known
+        # a suspect runs alone, so that if the process dies again the guilty image is known
+        for names, width, batch in ((calm, threads, None), (suspects, 1, 1)):
             for _ in pipeline.map(
                 sources(names),
                 threads=width,
@@ -165,7 +166,7 @@ def _process(
                 stop=stop,
                 enough=enough,
                 ordered=False,
-                batch=1 if width == 1 and threads > 1 else None,
+                batch=batch,
             ):
                 pass
     finally:

@@ -12,7 +12,7 @@ import pytest
 from pipelines.draw import colour_of, draw
 from pipelines.palette import INK, PAPER, luminance, text_colour_on
 from pipelines.results import Detections, Labels
-from pipelines.text import ELLIPSIS, fit, text_mask, text_width
+from pipelines.text import ELLIPSIS, fit, text_mask, text_width, writable
 
 DATA = Path(os.environ.get("PIXELMILL_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 
@@ -266,3 +266,8 @@ def test_true_boxes_on_photographs_are_drawn_inside_them() -> None:
         assert drawn.shape == picture.shape
         x1, y1, _, y2 = found.boxes[0].round().astype(int)
         assert tuple(drawn[(y1 + y2) // 2, max(x1, 0)]) in {colour_of(int(k)) for k in found.class_ids} | {INK, PAPER}
+
+
+def test_letters_the_font_lacks_are_written_as_their_kin() -> None:
+    assert writable("café 3×4 Ångström ø") == "cafe 3x4 Angstrom o"
+    assert writable("plain") == "plain"

@@ -14,6 +14,8 @@ import pytest
 from PIL import Image
 
 import pipelines
+from pipelines.card import with_card
+from pipelines.catalog import SHIPPED
 from tests.pipelines.made_images import saved, scene
 from tests.system.processes import (
     Lines,
@@ -210,6 +212,20 @@ def test_force_runs_all_images_again(first: Path, again: Path) -> None:
     assert without_timings(results(again)) == without_timings(before)
 
 
+def test_a_forced_run_that_can_not_work_leaves_the_earlier_results(first: Path, again: Path, tmp_path: Path) -> None:
+    before = results(again)
+    # a card that contradicts its graph: only the worker, which loads the graph, finds out
+    shipped = SHIPPED / "efficientnet-lite0.onnx"
+    card = pipelines.read_card(shipped)
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(with_card(shipped.read_bytes(), card.model_copy(update={"names": card.names[:999]})))
+
+    done = pixelmill("run", "classify", first / "photos", "--out", again, "--force", "--model", broken)
+
+    assert done.returncode == 1
+    assert results(again) == before
+
+
 def test_what_was_changed_added_touched_and_deleted_is_told_apart(first: Path, again: Path, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     names = sorted(path.name for path in shutil.copytree(first / "photos", photos).iterdir())
@@ -223,10 +239,10 @@ def test_what_was_changed_added_touched_and_deleted_is_told_apart(first: Path, a
     summary = classify(photos, again)
 
     lines = results(again)
-    assert (summary["ran"], summary["finished_before"], summary["done"]) == (2, 10, 12)
-    assert sorted(lines) == sorted([*names[:2], *names[3:], "new.jpg"])
+    assert (summary["ran"], summary["finished_before"], summary["done"]) == (2, 10, 13)
+    assert sorted(lines) == sorted([*names, "new.jpg"])
     assert lines[names[0]]["sha256"] != results(first / "out")[names[0]]["sha256"]
-    assert not (again / "overlays" / names[2]).exists()
+    assert (again / "overlays" / names[2]).exists()
 
 
 def test_overlays_that_were_not_drawn_are_drawn_when_asked_for(first: Path, again: Path) -> None:

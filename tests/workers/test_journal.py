@@ -335,26 +335,15 @@ def test_a_missing_file_is_never_finished(tmp_path: Path, photo: Path) -> None:
     assert not Finished(tmp_path / "out", "f").covers(Found("a.jpg", -1, 0), photo.parent)
 
 
-def test_results_of_images_that_are_gone_are_dropped_with_their_overlays(tmp_path: Path, photo: Path) -> None:
+def test_of_images_that_are_gone_only_the_failures_are_dropped(tmp_path: Path, photo: Path) -> None:
     output = tmp_path / "out"
-    write_results(output, stamped(photo), a_line("b.jpg", overlay="overlays/b.jpg"), a_failure("c.jpg", "corrupt"))
-    (output / "overlays").mkdir()
-    (output / "overlays" / "b.jpg").touch()
+    write_results(output, stamped(photo), a_line("b.jpg"), a_failure("c.jpg", "corrupt"))
 
     dropped = drop_vanished(output, photo.parent)
 
-    assert dropped == 2
-    assert [line["image"] for line in read_lines(output / RESULTS)] == ["a.jpg"]
-    assert list((output / "overlays").iterdir()) == []
+    assert dropped == 1
+    assert [line["image"] for line in read_lines(output / RESULTS)] == ["a.jpg", "b.jpg"]
     assert drop_vanished(output, photo.parent) == 0
-
-
-def test_an_overlay_outside_the_output_is_never_removed(tmp_path: Path, photo: Path) -> None:
-    write_results(tmp_path / "out", a_line("gone.jpg", overlay="../photos/a.jpg"))
-
-    drop_vanished(tmp_path / "out", photo.parent)
-
-    assert photo.exists()
 
 
 def test_a_journal_on_a_full_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

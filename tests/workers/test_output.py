@@ -127,4 +127,4 @@ def test_an_output_that_would_feed_on_itself_is_refused(root: str, names: tuple[
 
 def test_results_may_lie_beside_the_photographs_that_were_named() -> None:
     _refuse_overlap(Source(Path("/photos"), ("a.jpg",)), Path("/photos"))
-    _refuse_overlap(Source(Path("/work/photos")), Path("/work"))
+    _refuse_overlap(Source(Path("/trip/photos")), Path("/trip"))
