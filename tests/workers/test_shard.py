@@ -180,6 +180,8 @@ def test_the_next_attempt_goes_on_where_a_lost_one_stopped(store: JobStore, spec
 
 def test_what_a_killed_attempt_had_begun_to_write_is_removed_by_the_next(store: JobStore, spec: JobSpec) -> None:
     shard = submitted(store, spec, *NAMES)
+    store.begin(spec.job, shard.key, "elsewhere:1:dead", 60)
+    store.take_back(spec.job, shard.key, "elsewhere:1:dead")
     journal = Journal(Path(spec.output), spec.job, shard.key, "elsewhere:1:dead")
     journal.start("1.jpg")
     journal.close()
