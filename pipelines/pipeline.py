@@ -37,6 +37,9 @@ Reader: TypeAlias = Callable[[Sequence[Tensor], Fit], Found]
 Then: TypeAlias = Callable[[Result, Picture | None], Result]
 
 
+GPU_BATCH = 16  # pictures in one run on a GPU; not measured yet
+
+
 @dataclass(slots=True)
 class Prepared:
     """A picture on its way: decoded, fitted, not yet run. `tensor` belongs to the workspace that made it."""
@@ -169,13 +172,13 @@ class Pipeline:
         stop: once set, no further picture is begun.
         enough: the (height, width) `then` needs of a picture that is decoded smaller than it is.
         ordered: give the results in the order of the sources, else as they come.
-        batch: pictures a run; default: 1 on a CPU (measured: batching doesn't help there), 16 on a GPU.
+        batch: pictures a run; default: 1 on a CPU (measured: batching doesn't help there), GPU_BATCH on a GPU.
         Yields one result a source. Errors of `sources`, `then` and `before` end the map and are raised here.
         """
         from pipelines.batching import map_batched
         from pipelines.threads import map_threaded
 
-        size = batch or (16 if self.session.on_gpu else 1)
+        size = batch or (GPU_BATCH if self.session.on_gpu else 1)
         if size > 1 and self.card.input.batch is None:
             return map_batched(
                 self,
@@ -196,6 +199,30 @@ class Pipeline:
             return then(result, picture) if then is not None else result
 
         return map_threaded(whole_way, sources, threads=threads, stop=stop, ordered=ordered)
+
+    def warm(self, batch: int = GPU_BATCH) -> list[tuple[int, ...]]:
+        """Run the network once for each shape it will commonly see, so that no picture waits for a GPU to prepare it.
+
+        A network that takes any size is warmed for square, 4:3 and 3:4 pictures; others settle at their first batch.
+        Returns the shapes run.
+        """
+        spec = self.card.input
+        sizes = [(spec.height, spec.width)]
+        if spec.dynamic:
+            sizes += [(3 * spec.height // 4, spec.width), (spec.height, 3 * spec.width // 4)]
+        batches = (1, batch) if spec.batch is None else (spec.batch,)
+        with self._workspace() as workspace:
+            shapes = []
+            for plan in dict.fromkeys(plan_fit(size, spec).padded for size in sizes):
+                single = to_tensor(np.zeros((*plan, 3), np.uint8), spec, workspace)
+                for count in batches:
+                    tensor = single if spec.layout == "CHW" else np.repeat(single, count, axis=0)
+                    if self.session.on_gpu:
+                        self.session.run_bound(self.session.bind(), tensor)
+                    else:
+                        self.session.run(tensor)
+                    shapes.append(tensor.shape)
+        return shapes
 
     def read_outputs(self, outputs: Sequence[Tensor], plan: Fit) -> Found:
         """Turn one picture's raw outputs (without a batch axis) into what was found, in the picture's own pixels."""

@@ -116,6 +116,8 @@ def open_pipeline(spec: JobSpec) -> Pipeline:
                 f"model file {spec.model} on this worker has checksum {pipeline.session.checksum[:12]}, the job wants "
                 f"{spec.model_sha256[:12]}: give all machines the same file"
             )
+        if pipeline.session.on_gpu:
+            pipeline.warm()
         _pipelines[key] = pipeline
         return pipeline
 

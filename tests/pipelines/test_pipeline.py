@@ -75,6 +75,16 @@ def test_bound_buffers_give_what_plain_runs_give(pipeline: Pipeline) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+def test_warming_runs_each_shape_the_pictures_will_have(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    side = pipeline.card.input.height
+    run, seen = pipeline.session.run, []
+    monkeypatch.setattr(pipeline.session, "run", lambda tensor: (seen.append(tensor.shape), run(tensor))[1])
+
+    warmed = pipeline.warm(4)
+
+    assert warmed == seen == [(1, 3, side, side), (4, 3, side, side)]
+
+
 def test_a_batch_that_fails_is_run_again_picture_by_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = pipelines.load("efficientnet-lite0", provider="cpu")
     run = pipeline.session.run
