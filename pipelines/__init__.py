@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pipelines.errors import CardError, ImageError, ModelError, ParameterError, PixelmillError, ProviderError
     from pipelines.image import Limits, Picture, decode
     from pipelines.pipeline import Pipeline
-    from pipelines.results import Detections, Failure, Labels, Result
+    from pipelines.results import Detections, Failure, Instances, Labels, RenderedPicture, Result, SemanticMask
 
 _HOMES = {
     "Card": "card",
@@ -31,6 +31,7 @@ _HOMES = {
     "Detections": "results",
     "Failure": "results",
     "ImageError": "errors",
+    "Instances": "results",
     "Labels": "results",
     "Limits": "image",
     "ModelError": "errors",
@@ -40,7 +41,9 @@ _HOMES = {
     "PixelmillError": "errors",
     "Provider": "card",
     "ProviderError": "errors",
+    "RenderedPicture": "results",
     "Result": "results",
+    "SemanticMask": "results",
     "decode": "image",
     "read_card": "card",
 }
@@ -51,6 +54,7 @@ __all__ = [
     "Detections",
     "Failure",
     "ImageError",
+    "Instances",
     "Labels",
     "Limits",
     "ModelError",
@@ -60,7 +64,9 @@ __all__ = [
     "PixelmillError",
     "Provider",
     "ProviderError",
+    "RenderedPicture",
     "Result",
+    "SemanticMask",
     "decode",
     "load",
     "read_card",
@@ -71,13 +77,15 @@ def load(
     model: str,
     params: Mapping[str, Any] | None = None,
     *,
+    pipeline: str | None = None,
     provider: Provider = "auto",
     allow_fallback: bool = False,
     threads: int = 1,
 ) -> Pipeline:
     """Load a model, by name or by the path of its `.onnx` file, as the pipeline its card names.
 
-    params: the task's parameters, e.g. {"score": 0.4}; the model's defaults apply otherwise.
+    params: the pipeline's parameters, e.g. {"score": 0.4}; the model's defaults apply otherwise.
+    pipeline: one that runs models of several tasks, e.g. "portrait" on a segmentation network.
     provider: "auto" takes a GPU where one serves; "cuda" and "tensorrt" are strict unless `allow_fallback`.
     threads: threads inside the session; leave it at 1 for `map`, raise it for the lowest latency of a single picture.
     Raises ModelError, CardError, ProviderError or ParameterError.
@@ -85,7 +93,14 @@ def load(
     from pipelines.catalog import find_model
     from pipelines.pipeline import build
 
-    return build(find_model(model), params, provider=provider, allow_fallback=allow_fallback, threads=threads)
+    return build(
+        find_model(model),
+        params,
+        pipeline=pipeline,
+        provider=provider,
+        allow_fallback=allow_fallback,
+        threads=threads,
+    )
 
 
 def __getattr__(name: str) -> Any:

@@ -16,10 +16,10 @@ SHIPPED = Path(__file__).parent / "models"
 
 @dataclass(frozen=True, slots=True)
 class PipelineEntry:
-    """A pipeline by name: its task, the model it runs unless told otherwise, and one line about it."""
+    """A pipeline by name: the tasks of the models it runs, the one it runs unless told otherwise, a line about it."""
 
     name: str
-    task: Task
+    tasks: tuple[Task, ...]
     default_model: str
     summary: str
 
@@ -27,8 +27,10 @@ class PipelineEntry:
 PIPELINES: dict[str, PipelineEntry] = {
     entry.name: entry
     for entry in (
-        PipelineEntry("classify", "classify", "efficientnet-lite0", "what a picture shows: the most probable labels"),
-        PipelineEntry("detect", "detect", "ssd-mobilenet-v2", "where things are: boxes, labels and scores"),
+        PipelineEntry(
+            "classify", ("classify",), "efficientnet-lite0", "what a picture shows: the most probable labels"
+        ),
+        PipelineEntry("detect", ("detect",), "ssd-mobilenet-v2", "where things are: boxes, labels and scores"),
     )
 }
 
@@ -92,9 +94,9 @@ def model_for(pipeline: PipelineEntry, model: str | None) -> tuple[Path, Card]:
     """
     path = find_model(model or pipeline.default_model)
     card = read_card(path)
-    if card.task != pipeline.task:
+    if card.task not in pipeline.tasks:
+        listed = " or ".join(f"`pixelmill models --task {task}`" for task in pipeline.tasks)
         raise ParameterError(
-            f"model {card.name!r} is for the task {card.task!r}, not for {pipeline.name!r}: choose one of "
-            f"`pixelmill models --task {pipeline.task}`"
+            f"model {card.name!r} is for the task {card.task!r}, not for {pipeline.name!r}: choose one of {listed}"
         )
     return path, card

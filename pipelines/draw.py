@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 
 from pipelines import caption, chips
 from pipelines.palette import colour_of
-from pipelines.results import Detections, Found, Labels
+from pipelines.results import Detections, Found, Instances, Labels, RenderedPicture, SemanticMask
 from pipelines.types import Image
 
 __all__ = ["colour_of", "draw"]
@@ -31,6 +32,10 @@ def draw(pixels: Image, size: tuple[int, int], found: Found) -> Image:
     """
     if isinstance(found, Labels):
         return caption.with_caption(pixels, found)
+    if isinstance(found, RenderedPicture):
+        return _on_chequers(found.pixels)
+    if isinstance(found, SemanticMask):
+        return _with_classes(pixels, found)
     return _with_boxes(pixels, size, found)
 
 
@@ -39,7 +44,7 @@ def line_width(height: int, width: int, count: int) -> int:
     return max(1, round(math.sqrt(height * width) / (220 * math.sqrt(max(1.0, count / _CROWD)))))
 
 
-def _with_boxes(pixels: Image, size: tuple[int, int], found: Detections) -> Image:
+def _with_boxes(pixels: Image, size: tuple[int, int], found: Detections | Instances) -> Image:
     picture = np.ascontiguousarray(pixels).copy()
     height, width = picture.shape[:2]
     count = len(found.names)
@@ -56,7 +61,9 @@ def _with_boxes(pixels: Image, size: tuple[int, int], found: Detections) -> Imag
     return picture
 
 
-def _to_picture(found: Detections, size: tuple[int, int], target: tuple[int, int]) -> list[tuple[int, int, int, int]]:
+def _to_picture(
+    found: Detections | Instances, size: tuple[int, int], target: tuple[int, int]
+) -> list[tuple[int, int, int, int]]:
     """Scale boxes to the picture's pixels; each covers at least one pixel. Returns x1 y1 x2 y2, x2 and y2 exclusive."""
     (height, width), (from_height, from_width) = target, size
     factors = np.array([width / from_width, height / from_height] * 2)
@@ -90,3 +97,22 @@ def _shade(picture: Image, x1: int, y1: int, x2: int, y2: int) -> None:
     columns = [picture[top:bottom, x] for x in (x1, x2 - 1) if 0 <= x < width]
     for part in (*rows, *columns):
         part[...] = part * _EDGE_SHADE
+
+
+def _with_classes(pixels: Image, found: SemanticMask) -> Image:
+    """Lay every class but the first, the background, over the picture in its colour."""
+    height, width = pixels.shape[:2]
+    classes = cv2.resize(found.class_map, (width, height), interpolation=cv2.INTER_NEAREST)
+    table = np.array([colour_of(c) for c in range(256)], np.uint8)
+    blended = cv2.addWeighted(pixels, 0.5, table[classes], 0.5, 0)
+    return np.where((classes > 0)[..., None], blended, pixels)
+
+
+def _on_chequers(pixels: Image) -> Image:
+    """Show what is transparent as a pattern of grey squares."""
+    if pixels.shape[2] == 3:
+        return pixels
+    y, x = np.mgrid[0 : pixels.shape[0], 0 : pixels.shape[1]] // 16
+    ground = np.where(((x + y) % 2 == 0)[..., None], np.uint8(220), np.uint8(180))
+    alpha = pixels[..., 3:].astype(np.float32) / 255
+    return (pixels[..., :3] * alpha + ground * (1 - alpha) + 0.5).astype(np.uint8)

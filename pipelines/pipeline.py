@@ -32,7 +32,8 @@ from pipelines.types import Image, Tensor
 # A picture to process: a path, bytes of an image file, an RGB array, or any of these with a name of its own.
 Content: TypeAlias = str | Path | bytes | Image
 Source: TypeAlias = Content | tuple[str, Content]
-Reader: TypeAlias = Callable[[Sequence[Tensor], Fit], Found]
+# Outputs of one picture, how it lay in the input, its pixels (None where the caller has none) → what was found.
+Reader: TypeAlias = Callable[[Sequence[Tensor], Fit, Image | None], Found]
 # What else to do with a picture before it leaves memory (draw, write); gives the result that goes out.
 Then: TypeAlias = Callable[[Result, Picture | None], Result]
 
@@ -81,12 +82,13 @@ class Pipeline:
         spec = self.card.input
         # a letterbox or a stretch needs the input's size, a crop the shorter side; a decode well above that is waste
         side = spec.resize.shorter_side
-        self._enough = None if spec.resize.rule == "keep" else ((side, side) if side else (spec.height, spec.width))
+        whole = params.full_size or spec.resize.rule == "keep"
+        self._enough = None if whole else ((side, side) if side else (spec.height, spec.width))
 
     @property
     def fingerprint(self) -> str:
         """Names this way of computing results: model and parameters."""
-        return fingerprint(self.card.task, self.session.checksum, self.params.model_dump(mode="json"))
+        return fingerprint(self.params.pipeline, self.session.checksum, self.params.model_dump(mode="json"))
 
     def __call__(self, source: Source) -> Result:
         """Take one picture the whole way.
@@ -143,7 +145,7 @@ class Pipeline:
         try:
             outputs = run(prepared.tensor)
             prepared.timings_ms["session"] = watch.lap()
-            found = self._read(self._per_picture(outputs), prepared.plan)
+            found = self._read(self._per_picture(outputs), prepared.plan, prepared.picture.pixels)
             prepared.timings_ms["postprocess"] = watch.lap()
         except MemoryError:
             raise
@@ -224,9 +226,12 @@ class Pipeline:
                     shapes.append(tensor.shape)
         return shapes
 
-    def read_outputs(self, outputs: Sequence[Tensor], plan: Fit) -> Found:
-        """Turn one picture's raw outputs (without a batch axis) into what was found, in the picture's own pixels."""
-        return self._read(outputs, plan)
+    def read_outputs(self, outputs: Sequence[Tensor], plan: Fit, pixels: Image | None = None) -> Found:
+        """Turn one picture's raw outputs (without a batch axis) into what was found, in the picture's own pixels.
+
+        pixels: the picture itself, which pipelines that give a picture may need.
+        """
+        return self._read(outputs, plan, pixels)
 
     @contextmanager
     def _workspace(self) -> Iterator[Workspace]:
@@ -254,14 +259,18 @@ def build(
     path: Path,
     params: Mapping[str, Any] | None = None,
     *,
+    pipeline: str | None = None,
     provider: Provider = "auto",
     allow_fallback: bool = False,
     threads: int = 1,
     limits: Limits | None = None,
 ) -> Pipeline:
-    """Load a model file and the pipeline its card names. Errors as `Session` and `resolve_params`."""
+    """Load a model file and a pipeline that runs it; default: the one its card names.
+
+    Errors as `Session` and `resolve_params`.
+    """
     session = Session(path, provider, allow_fallback=allow_fallback, threads=threads)
-    return Pipeline(session, resolve_params(session.card, params or {}), limits)
+    return Pipeline(session, resolve_params(session.card, params or {}, pipeline), limits)
 
 
 def with_timing(result: Result, **stages_ms: float) -> Result:
@@ -271,10 +280,14 @@ def with_timing(result: Result, **stages_ms: float) -> Result:
 
 def _reader(card: Card, params: Params) -> Reader:
     if isinstance(params, ClassifyParams):
-        return classify.reader(card, params)
+        return _without_pixels(classify.reader(card, params))
     if isinstance(params, DetectParams):
-        return detect.reader(card, params)
+        return _without_pixels(detect.reader(card, params))
     raise ParameterError(f"no pipeline runs the task {card.task!r}")
+
+
+def _without_pixels(read: Callable[[Sequence[Tensor], Fit], Found]) -> Reader:
+    return lambda outputs, plan, _: read(outputs, plan)
 
 
 def named(source: Source) -> tuple[str, Content]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.errors import ImageErrorCode
+from pipelines.masks import PlacedMask
 from pipelines.types import Boxes, ClassIds, Scores
 
 JsonDict: TypeAlias = dict[str, Any]
@@ -97,7 +98,128 @@ class Detections:
         )
 
 
-Found: TypeAlias = Labels | Detections
+@dataclass(frozen=True, slots=True)
+class Instances:
+    """Objects found in a picture, each with the pixels it covers, highest score first; masks may overlap.
+
+    boxes: (N, 4) float32, x1 y1 x2 y2 in pixels of the upright original, clipped to it.
+    scores: (N,) float32 in [0, 1].
+    class_ids: (N,) int64, index into the model's class names.
+    names: N class names.
+    masks: N masks in pixels of the upright original.
+    size: (height, width) of the upright original in pixels.
+    """
+
+    boxes: Boxes
+    scores: Scores
+    class_ids: ClassIds
+    names: tuple[str, ...]
+    masks: tuple[PlacedMask, ...]
+    size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        count = len(self.names)
+        _check("boxes", self.boxes, (count, 4), np.float32)
+        _check("scores", self.scores, (count,), np.float32)
+        _check("class_ids", self.class_ids, (count,), np.int64)
+        if len(self.masks) != count:
+            raise ValueError(f"{count} instances need {count} masks, got {len(self.masks)}")
+
+    def to_json(self) -> JsonDict:
+        """Give `{"instances": [{"label", "class_id", "score", "box", "mask": COCO's run lengths}, …]}`."""
+        rows = zip(
+            self.names, self.class_ids.tolist(), self.scores.tolist(), self.boxes.tolist(), self.masks, strict=True
+        )
+        return {
+            "instances": [
+                {
+                    "label": n,
+                    "class_id": c,
+                    "score": round(s, 6),
+                    "box": [round(v, 2) for v in b],
+                    "mask": m.to_rle(self.size),
+                }
+                for n, c, s, b, m in rows
+            ]
+        }
+
+    @classmethod
+    def from_json(cls, line: Mapping[str, Any]) -> Instances:
+        """Read back what `to_json` gave, with the picture's size from `height` and `width` of the line."""
+        rows = line["instances"]
+        return cls(
+            np.array([r["box"] for r in rows], np.float32).reshape(-1, 4),
+            np.array([r["score"] for r in rows], np.float32),
+            np.array([r["class_id"] for r in rows], np.int64),
+            tuple(r["label"] for r in rows),
+            tuple(PlacedMask.from_rle(r["mask"]) for r in rows),
+            (int(line["height"]), int(line["width"])),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SemanticMask:
+    """A class for every pixel of a picture.
+
+    class_map: (H, W) uint8, index into `names`, at the size of the upright original.
+    names: all class names of the model, index = class id; at most 256.
+    """
+
+    class_map: NDArray[np.uint8]
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.class_map.ndim != 2 or self.class_map.dtype != np.uint8:
+            raise ValueError(
+                f"class_map must be uint8 of shape (H, W), got {self.class_map.dtype.name} of {self.class_map.shape}"
+            )
+
+    def to_json(self) -> JsonDict:
+        """Give `{"segments": [{"label", "class_id", "pixels", "share"}, …]}`, the largest first; no empty class.
+
+        The map itself is an artefact: whoever writes the line writes it as a picture and names it under `mask`.
+        """
+        pixels = np.bincount(self.class_map.ravel(), minlength=len(self.names))
+        present = [int(c) for c in np.argsort(-pixels, kind="stable") if pixels[c]]
+        total = max(1, self.class_map.size)
+        return {
+            "segments": [
+                {
+                    "label": self.names[c],
+                    "class_id": c,
+                    "pixels": int(pixels[c]),
+                    "share": round(float(pixels[c]) / total, 6),
+                }
+                for c in present
+            ]
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedPicture:
+    """A picture made from a picture (or from noise).
+
+    pixels: (H, W, 3) uint8 RGB, or (H, W, 4) uint8 RGBA with straight (not premultiplied) alpha.
+    facts: what the pipeline says about it, as JSON types, e.g. {"person_share": 0.31}.
+    """
+
+    pixels: NDArray[np.uint8]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 3 or self.pixels.shape[2] not in (3, 4) or self.pixels.dtype != np.uint8:
+            raise ValueError(
+                f"pixels must be uint8 of shape (H, W, 3) or (H, W, 4), got {self.pixels.dtype.name} of "
+                f"{self.pixels.shape}"
+            )
+
+    def to_json(self) -> JsonDict:
+        """Give `{"picture": {"height", "width", "channels", …facts}}`; whoever writes the line adds its `file`."""
+        height, width, channels = self.pixels.shape
+        return {"picture": {"height": height, "width": width, "channels": channels, **self.facts}}
+
+
+Found: TypeAlias = Labels | Detections | Instances | SemanticMask | RenderedPicture
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,10 +275,12 @@ class Result:
         return line
 
 
-def found_from_json(line: Mapping[str, Any]) -> Found | None:
-    """Read what a line of `results.jsonl` found; None for a failed image."""
+def found_from_json(line: Mapping[str, Any]) -> Labels | Detections | Instances | None:
+    """Read what a line of `results.jsonl` found; None for a failed image, and where the line only names a file."""
     if "detections" in line:
         return Detections.from_json(line)
+    if "instances" in line:
+        return Instances.from_json(line)
     if "labels" in line:
         return Labels.from_json(line)
     return None

@@ -91,7 +91,7 @@ def run(request: Request, view: View, refresh: Callable[[View], None]) -> Outcom
     with Interrupts() as interrupts:
         entry = find_pipeline(request.pipeline)
         model_path, card = model_for(entry, request.model)
-        params = resolve_params(card, request.params)
+        params = resolve_params(card, request.params, entry.name)
         source = open_source(request.source)
         output = Path(os.path.realpath(os.path.expanduser(request.output)))  # noqa: PTH111 - must not raise for ~name
         _refuse_overlap(source, output)

@@ -107,6 +107,7 @@ def open_pipeline(spec: JobSpec) -> Pipeline:
         pipeline = build(
             Path(spec.model),
             spec.params,
+            pipeline=spec.pipeline,
             provider=provider,
             allow_fallback=spec.allow_fallback,
             limits=Limits(config.max_pixels, config.max_bytes),

@@ -71,7 +71,7 @@ def _row(path: Path, where: str) -> dict[str, Any]:
     return {
         "name": path.stem,
         "task": card.task,
-        "pipelines": [entry.name for entry in PIPELINES.values() if entry.task == card.task],
+        "pipelines": [entry.name for entry in PIPELINES.values() if card.task in entry.tasks],
         "megabytes": round(path.stat().st_size / 1e6, 1),
         "precision": card.precision,
         "classes": len(card.names),
