@@ -38,8 +38,9 @@ lint: $(ALL) ## check style, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(TOOLS) ## measure throughput, each arrangement beside the others
+bench: $(TOOLS) ## measure throughput and every pipeline against its session, each arrangement beside the others
 	$(BIN)/python -m benchmarks.throughput $(ARGS)
+	$(BIN)/python -m benchmarks.pipelines
 
 $(CORE): pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "Pixelmill needs Python 3.11 or newer, and there is no $(PYTHON) here: name one with make PYTHON=/path/to/python3.11" >&2; exit 1; }
