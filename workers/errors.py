@@ -5,6 +5,7 @@ PixelmillError
     ├── SourceError         the input is missing, empty or not readable
     ├── OutputError         results can't be written: permission, full disk, another run in the same folder
     ├── BrokerError         the broker or the store can't be reached, or gives up
+    ├── QueueFullError      the service has as much to do as it may take
     └── WorkerError         workers die again and again, or none is there
 """
 
@@ -31,3 +32,7 @@ class BrokerError(JobError):
 
 class WorkerError(JobError):
     """Workers die again and again without finishing anything."""
+
+
+class QueueFullError(JobError):
+    """The service takes no further job for the moment."""

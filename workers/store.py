@@ -3,7 +3,11 @@
 A shard is *open* from its submission to its end. A worker that begins it gets a lease, named by its attempt token, and
 renews it while it works. A lease that runs out may be taken back by anyone and the shard's message published again;
 from then on the old token is worth nothing: its renewals and its end are refused (the fence). Delivering a message
-twice therefore changes nothing. The scripts run inside the server, so each step is one.
+twice therefore changes nothing. The scripts (`workers.scripts`) run inside the server, so each step is one.
+
+A shard that is open and not in work *waits*, by the priority of its job, or is put off until a *later* time. What waits
+is counted here and not in the broker, so that every broker tells the same: depth, age, whether somebody more urgent is
+there.
 """
 
 from __future__ import annotations
@@ -17,64 +21,15 @@ import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-from workers.errors import BrokerError
+from workers import scripts
+from workers.errors import BrokerError, QueueFullError
+from workers.queues import PRIORITIES, Priority, above
 from workers.settings import without_password
 
 KEEP_SECONDS = 7 * 24 * 3600  # state of a job that nobody ended
 
 State: TypeAlias = Literal["running", "closed", "failed", "cancelled"]
 Beat: TypeAlias = Literal["ok", "lost", "cancelled"]
-
-_BEGIN = """
-if redis.call('HGET', KEYS[1], 'state') ~= 'running' then return {'gone'} end
-if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 then return {'done'} end
-local now = redis.call('TIME')
-now = now[1] + now[2] / 1000000
-local lease = redis.call('ZSCORE', KEYS[4], ARGV[1])
-if lease and tonumber(lease) > now then
-  return {'busy', cjson.decode(redis.call('HGET', KEYS[3], ARGV[1])).attempt}
-end
-redis.call('ZADD', KEYS[4], now + ARGV[3], ARGV[1])
-redis.call('HSET', KEYS[3], ARGV[1], cjson.encode({attempt = ARGV[2], ok = 0, failed = 0}))
-return {'begun', redis.call('HINCRBY', KEYS[5], ARGV[1], 1)}
-"""
-_BEAT = """
-local live = redis.call('HGET', KEYS[3], ARGV[1])
-if not live or cjson.decode(live).attempt ~= ARGV[2] then return 'lost' end
-if redis.call('HGET', KEYS[1], 'state') ~= 'running' then return 'cancelled' end
-local now = redis.call('TIME')
-redis.call('ZADD', KEYS[4], now[1] + now[2] / 1000000 + ARGV[3], ARGV[1])
-local counts = {attempt = ARGV[2], ok = tonumber(ARGV[4]), failed = tonumber(ARGV[5])}
-redis.call('HSET', KEYS[3], ARGV[1], cjson.encode(counts))
-return 'ok'
-"""
-_FINISH = """
-local live = redis.call('HGET', KEYS[3], ARGV[1])
-if not live or cjson.decode(live).attempt ~= ARGV[2] then return 0 end
-redis.call('HDEL', KEYS[2], ARGV[1])
-redis.call('HDEL', KEYS[3], ARGV[1])
-redis.call('ZREM', KEYS[4], ARGV[1])
-redis.call('HDEL', KEYS[5], ARGV[1])
-redis.call('HINCRBY', KEYS[1], 'ok', ARGV[3])
-for code, count in pairs(cjson.decode(ARGV[4])) do
-  redis.call('HINCRBY', KEYS[6], code, count)
-end
-return 1
-"""
-_TAKE_BACK = """
-local live = redis.call('HGET', KEYS[3], ARGV[1])
-if not live then return nil end
-if ARGV[2] ~= '' then
-  if cjson.decode(live).attempt ~= ARGV[2] then return nil end
-else
-  local now = redis.call('TIME')
-  local lease = redis.call('ZSCORE', KEYS[4], ARGV[1])
-  if lease and tonumber(lease) > now[1] + now[2] / 1000000 then return nil end
-end
-redis.call('HDEL', KEYS[3], ARGV[1])
-redis.call('ZREM', KEYS[4], ARGV[1])
-return redis.call('HGET', KEYS[2], ARGV[1])
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +72,13 @@ class JobStore:
             )
         except ValueError as error:
             raise BrokerError(f"store URL {without_password(url)!r} is not understood: {error}") from error
-        self._begin = self.redis.register_script(_BEGIN)
-        self._beat = self.redis.register_script(_BEAT)
-        self._finish = self.redis.register_script(_FINISH)
-        self._take_back = self.redis.register_script(_TAKE_BACK)
+        self._open = self.redis.register_script(scripts.OPEN)
+        self._begin = self.redis.register_script(scripts.BEGIN)
+        self._beat = self.redis.register_script(scripts.BEAT)
+        self._finish = self.redis.register_script(scripts.FINISH)
+        self._take_back = self.redis.register_script(scripts.TAKE_BACK)
+        self._note_death = self.redis.register_script(scripts.NOTE_DEATH)
+        self._wait = self.redis.register_script(scripts.WAIT)
 
     def ping(self) -> None:
         """Raise BrokerError if the server does not answer."""
@@ -133,25 +91,44 @@ class JobStore:
                 "or unset it to use the embedded one"
             ) from error
 
-    def create(self, job: str) -> None:
-        """Make a job known as running."""
+    def create(
+        self,
+        job: str,
+        *,
+        queue: str = "pixelmill",
+        priority: Priority = "normal",
+        concurrency: int = 0,
+        most_waiting: int = 0,
+    ) -> None:
+        """Make a job known as running.
+
+        concurrency: most shards of it in work at once; 0: no limit. most_waiting: shards that may wait in the service
+        before it takes no further job; 0: no limit.
+        Raises QueueFullError if there are more.
+        """
+        if most_waiting and (waiting := sum(self.waiting(queue).values())) >= most_waiting:
+            raise QueueFullError(
+                f"the queue {queue!r} is full: {waiting} shards wait, {most_waiting} may. Submit again later, start "
+                "more workers, or raise PIXELMILL_QUEUE_LIMIT"
+            )
         key = self._keys(job)[0]
-        self.redis.hset(key, mapping={"state": "running", "ok": 0})
-        self.redis.expire(key, KEEP_SECONDS)
+        head = {"state": "running", "ok": 0, "queue": queue, "priority": priority, "concurrency": concurrency}
+        pipe = self.redis.pipeline()
+        pipe.hset(key, mapping=head)
+        pipe.expire(key, KEEP_SECONDS)
+        pipe.sadd(running_key(queue), job)
+        pipe.expire(running_key(queue), KEEP_SECONDS)
+        pipe.execute()
 
     def open(self, job: str, shard: str, message: str) -> None:
-        """Keep a shard's message until the shard has ended, so that it can be published again."""
-        keys = self._keys(job)
-        pipe = self.redis.pipeline()
-        pipe.hset(keys[1], shard, message)
-        for key in keys:
-            pipe.expire(key, KEEP_SECONDS)
-        pipe.execute()
+        """Keep a shard's message until the shard has ended, so that it can be published again; it waits from now on."""
+        self._open(keys=self._keys(job), args=[shard, message, KEEP_SECONDS])
 
     def begin(self, job: str, shard: str, attempt: str, lease_seconds: float) -> tuple[str, str]:
         """Ask for the lease of a shard.
 
-        Returns ("begun", number of the attempt) | ("busy", token of who has it) | ("done", "") | ("gone", "").
+        Returns ("begun", number of the attempt) | ("busy", token of who has it) | ("full", "") if the job has as many
+        shards in work as it may (this one is put off) | ("done", "") | ("gone", "").
         """
         answer = self._begin(keys=self._keys(job), args=[shard, attempt, lease_seconds])
         return str(answer[0]), str(answer[1]) if len(answer) > 1 else ""
@@ -166,13 +143,62 @@ class JobStore:
         args: list[str | int] = [shard, attempt, ok, json.dumps(dict(failed_by_code)) if failed_by_code else "{}"]
         return bool(self._finish(keys=self._keys(job), args=args))
 
-    def take_back(self, job: str, shard: str, attempt: str = "") -> str | None:
-        """End a lease that ran out, or the named attempt's whatever its lease says.
+    def take_back(self, job: str, shard: str, attempt: str = "", pause: float = 0.0) -> str | None:
+        """End a lease that ran out, or the named attempt's whatever its lease says; the shard waits again.
 
+        pause: seconds before it may run again; then `due` gives it, and nobody publishes it now.
         Returns the shard's message, to be published again; None if there was nothing to take back.
         """
-        message: str | None = self._take_back(keys=self._keys(job), args=[shard, attempt])
+        message: str | None = self._take_back(keys=self._keys(job), args=[shard, attempt, pause])
         return message
+
+    def wait(self, job: str, shard: str) -> str | None:
+        """Let an open shard that nobody holds wait from now on.
+
+        Returns its message, to be published (again); None if it is held, done, or its job has ended.
+        """
+        message: str | None = self._wait(keys=self._keys(job), args=[shard])
+        return message
+
+    def note_death(self, job: str, shard: str, attempt: str, cause: str) -> None:
+        """Remember what ended an attempt's process, as its parent saw it, e.g. "killed by signal 11 (SIGSEGV)"."""
+        self._note_death(keys=self._keys(job), args=[shard, attempt, cause])
+
+    def deaths(self, job: str, shard: str) -> dict[str, str]:
+        """What ended earlier attempts at a shard: attempt → cause, for those whose parent saw it."""
+        found: dict[str, str] = json.loads(self.redis.hget(self._keys(job)[6], shard) or "{}")
+        return found
+
+    def holder(self, job: str, shard: str) -> str | None:
+        """The attempt that is at work on a shard."""
+        entry = self.redis.hget(self._keys(job)[2], shard)
+        return str(json.loads(entry)["attempt"]) if entry else None
+
+    def running(self, queue: str) -> list[str]:
+        """The jobs of a service that have not ended."""
+        return sorted(self.redis.smembers(running_key(queue)))
+
+    def waiting(self, queue: str) -> dict[Priority, int]:
+        """How many shards wait, by priority."""
+        pipe = self.redis.pipeline()
+        for priority in PRIORITIES:
+            pipe.zcard(waiting_key(queue, priority))
+        return dict(zip(PRIORITIES, pipe.execute(), strict=True))
+
+    def oldest_waiting(self, queue: str) -> dict[Priority, float]:
+        """For how many seconds the oldest waiting shard has waited, by priority; without those where none waits."""
+        pipe = self.redis.pipeline()
+        pipe.time()
+        for priority in PRIORITIES:
+            pipe.zrange(waiting_key(queue, priority), 0, 0, withscores=True)
+        (seconds, micros), *rows = pipe.execute()
+        now = seconds + micros / 1e6
+        return {p: max(0.0, now - row[0][1]) for p, row in zip(PRIORITIES, rows, strict=True) if row}
+
+    def more_urgent(self, queue: str, priority: Priority) -> bool:
+        """Whether a shard waits that goes before those of this priority."""
+        keys = [waiting_key(queue, other) for other in above(priority)]
+        return bool(keys) and bool(self.redis.exists(*keys))
 
     def expired(self, job: str) -> list[str]:
         """Shards whose lease ran out."""
@@ -212,6 +238,8 @@ class JobStore:
         if reason is not None:
             self.redis.hsetnx(key, "reason", reason)
         self.redis.hset(key, "state", state)
+        if state != "running":
+            self._leave_service(job)
 
     def note_provider(self, job: str, provider: str) -> None:
         """Remember which execution provider really serves a job."""
@@ -219,10 +247,39 @@ class JobStore:
 
     def forget(self, job: str) -> None:
         """Delete a job's state."""
+        self._leave_service(job)
         self.redis.delete(*self._keys(job))
+
+    def _leave_service(self, job: str) -> None:
+        """Nothing of this job waits any more, and nobody needs to look after it."""
+        keys = self._keys(job)
+        queue, priority = self.redis.hmget(keys[0], "queue", "priority")
+        if queue is None:
+            return
+        members = [f"{job} {shard}" for shard in self.redis.hkeys(keys[1])]
+        pipe = self.redis.pipeline()
+        pipe.srem(running_key(queue), job)
+        if members:
+            pipe.zrem(waiting_key(queue, priority), *members)
+            pipe.zrem(later_key(queue), *members)
+        pipe.execute()
 
     @staticmethod
     def _keys(job: str) -> list[str]:
-        # the braces keep a job's keys on one node of a cluster, as its scripts need
         head = f"pixelmill:{{{job}}}"
-        return [head, *(f"{head}:{part}" for part in ("open", "live", "leases", "attempts", "failed"))]
+        return [head, *(f"{head}:{part}" for part in ("open", "live", "leases", "attempts", "failed", "deaths"))]
+
+
+def running_key(queue: str) -> str:
+    """Set of the jobs that have not ended."""
+    return f"pixelmill-service:{queue}:running"
+
+
+def waiting_key(queue: str, priority: str) -> str:
+    """Sorted set of `job shard` by the time since when each waits."""
+    return f"pixelmill-service:{queue}:waiting:{priority}"
+
+
+def later_key(queue: str) -> str:
+    """Sorted set of `job shard` by the time from which each may run again."""
+    return f"pixelmill-service:{queue}:later"

@@ -1,0 +1,151 @@
+"""The store's scripts. Each runs inside the server, so that each step of a shard's life is one.
+
+A job's keys, in this order: head, open, live, leases, attempts, failed, deaths. The service's own keys (which shards
+wait, by priority; which wait for a later time) are found through the job's head, which names its queue and priority.
+"""
+
+from __future__ import annotations
+
+_SERVICE = """
+local function now()
+  local t = redis.call('TIME')
+  return t[1] + t[2] / 1000000
+end
+local function member(shard) return string.match(KEYS[1], '{(.*)}') .. ' ' .. shard end
+local function place(kind)
+  local head = redis.call('HMGET', KEYS[1], 'queue', 'priority')
+  if kind == 'later' then return 'pixelmill-service:' .. (head[1] or 'pixelmill') .. ':later' end
+  return 'pixelmill-service:' .. (head[1] or 'pixelmill') .. ':waiting:' .. (head[2] or 'normal')
+end
+local function wait(shard, kind, score, seconds)
+  local key = place(kind)
+  redis.call('ZADD', key, score, member(shard))
+  redis.call('EXPIRE', key, seconds)
+end
+local function wait_no_more(shard)
+  redis.call('ZREM', place('waiting'), member(shard))
+  redis.call('ZREM', place('later'), member(shard))
+end
+local function holds(shard, attempt)
+  local live = redis.call('HGET', KEYS[3], shard)
+  return live and cjson.decode(live).attempt == attempt
+end
+"""
+
+# shard, message, seconds to keep
+OPEN = (
+    _SERVICE
+    + """
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
+for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, ARGV[3]) end
+wait(ARGV[1], 'waiting', now(), ARGV[3])
+"""
+)
+
+# shard, attempt, lease seconds
+BEGIN = (
+    _SERVICE
+    + """
+if redis.call('HGET', KEYS[1], 'state') ~= 'running' then
+  wait_no_more(ARGV[1])
+  return {'gone'}
+end
+if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 then return {'done'} end
+local lease = redis.call('ZSCORE', KEYS[4], ARGV[1])
+if lease and tonumber(lease) > now() then
+  return {'busy', cjson.decode(redis.call('HGET', KEYS[3], ARGV[1])).attempt}
+end
+local limit = tonumber(redis.call('HGET', KEYS[1], 'concurrency') or '0')
+if limit > 0 and redis.call('ZCOUNT', KEYS[4], now(), '+inf') >= limit then
+  wait_no_more(ARGV[1])
+  wait(ARGV[1], 'later', now() + 0.5, 604800)
+  return {'full'}
+end
+wait_no_more(ARGV[1])
+redis.call('ZADD', KEYS[4], now() + ARGV[3], ARGV[1])
+redis.call('HSET', KEYS[3], ARGV[1], cjson.encode({attempt = ARGV[2], ok = 0, failed = 0}))
+return {'begun', redis.call('HINCRBY', KEYS[5], ARGV[1], 1)}
+"""
+)
+
+# shard, attempt, lease seconds, ok, failed
+BEAT = (
+    _SERVICE
+    + """
+if not holds(ARGV[1], ARGV[2]) then return 'lost' end
+if redis.call('HGET', KEYS[1], 'state') ~= 'running' then return 'cancelled' end
+redis.call('ZADD', KEYS[4], now() + ARGV[3], ARGV[1])
+local counts = {attempt = ARGV[2], ok = tonumber(ARGV[4]), failed = tonumber(ARGV[5])}
+redis.call('HSET', KEYS[3], ARGV[1], cjson.encode(counts))
+return 'ok'
+"""
+)
+
+# shard, attempt, ok, JSON of failures by code
+FINISH = (
+    _SERVICE
+    + """
+if not holds(ARGV[1], ARGV[2]) then return 0 end
+wait_no_more(ARGV[1])
+redis.call('HDEL', KEYS[2], ARGV[1])
+redis.call('HDEL', KEYS[3], ARGV[1])
+redis.call('ZREM', KEYS[4], ARGV[1])
+redis.call('HDEL', KEYS[5], ARGV[1])
+redis.call('HDEL', KEYS[7], ARGV[1])
+redis.call('HINCRBY', KEYS[1], 'ok', ARGV[3])
+for code, count in pairs(cjson.decode(ARGV[4])) do
+  redis.call('HINCRBY', KEYS[6], code, count)
+end
+return 1
+"""
+)
+
+# shard, attempt ('': whoever's lease ran out), seconds until it may run again
+TAKE_BACK = (
+    _SERVICE
+    + """
+if not redis.call('HGET', KEYS[3], ARGV[1]) then return nil end
+if ARGV[2] ~= '' then
+  if not holds(ARGV[1], ARGV[2]) then return nil end
+else
+  local lease = redis.call('ZSCORE', KEYS[4], ARGV[1])
+  if lease and tonumber(lease) > now() then return nil end
+end
+redis.call('HDEL', KEYS[3], ARGV[1])
+redis.call('ZREM', KEYS[4], ARGV[1])
+if redis.call('HGET', KEYS[1], 'state') == 'running' then
+  local pause = tonumber(ARGV[3])
+  wait(ARGV[1], pause > 0 and 'later' or 'waiting', now() + pause, 604800)
+end
+return redis.call('HGET', KEYS[2], ARGV[1])
+"""
+)
+
+# shard, attempt, cause
+NOTE_DEATH = (
+    _SERVICE
+    + """
+if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 then return 0 end
+local deaths = cjson.decode(redis.call('HGET', KEYS[7], ARGV[1]) or '{}')
+deaths[ARGV[2]] = ARGV[3]
+redis.call('HSET', KEYS[7], ARGV[1], cjson.encode(deaths))
+redis.call('EXPIRE', KEYS[7], 604800)
+return 1
+"""
+)
+
+# shard: an open shard nobody holds waits from now on (again); gives its message
+WAIT = (
+    _SERVICE
+    + """
+local message = redis.call('HGET', KEYS[2], ARGV[1])
+if not message or redis.call('HGET', KEYS[1], 'state') ~= 'running' then
+  wait_no_more(ARGV[1])
+  return nil
+end
+if redis.call('HEXISTS', KEYS[3], ARGV[1]) == 1 then return nil end
+wait_no_more(ARGV[1])
+wait(ARGV[1], 'waiting', now(), 604800)
+return message
+"""
+)
