@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -11,7 +12,9 @@ Colour: TypeAlias = tuple[int, int, int]  # R G B, 0–255
 
 INK: Colour = (17, 17, 17)
 PAPER: Colour = (255, 255, 255)
+BLACK: Colour = (0, 0, 0)
 
+_BACKGROUNDS = frozenset({"background", "bg"})
 _GOLDEN_ANGLE = 137.50776405003785
 _FIRST_HUE = 25.0
 # Three rings of lightness and chroma: classes whose hues come close again after a turn still differ.
@@ -61,3 +64,13 @@ def text_colour_on(background: Colour) -> Colour:
     on_paper = (luminance(PAPER) + 0.05) / ground
     on_ink = ground / (luminance(INK) + 0.05)
     return PAPER if on_paper > on_ink else INK
+
+
+def is_background(name: str) -> bool:
+    """Whether a class stands for "nothing of these": background, torchvision's __background__ and their like."""
+    return name.strip().strip("_").casefold() in _BACKGROUNDS
+
+
+def mask_palette(names: Sequence[str]) -> list[Colour]:
+    """Give the colour of every class of a segmentation, by class id: its own, black for the background."""
+    return [BLACK if is_background(name) else colour_of(class_id) for class_id, name in enumerate(names)]

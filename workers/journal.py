@@ -22,6 +22,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, TypeAlias
 
+from workers.artefacts import is_complete
 from workers.atomic import write_atomically
 from workers.folder import Found, sort_key
 
@@ -235,7 +236,7 @@ class Finished:
         """Read `results.jsonl`.
 
         fingerprint: of the results that can be reused; None: of none.
-        overlays: an image whose picture was not drawn, or is gone, is not finished.
+        overlays: an image whose picture was not drawn, or is gone, is not finished. Nor is one whose mask is gone.
         """
         self._known: dict[bytes, tuple[bytes, bytes]] = {}
         if fingerprint is None:
@@ -243,7 +244,7 @@ class Finished:
         for line in filter(_names_image, read_lines(output / RESULTS)):
             if line.get("fingerprint") != fingerprint or not _lasting(line):
                 continue
-            if overlays and line.get("status") == "ok" and not _drawn(output, line):
+            if line.get("status") == "ok" and not is_complete(output, line, overlays=overlays):
                 continue
             try:
                 stamp = _stamp(int(line["file"]["bytes"]), int(line["file"]["mtime_ns"]))
@@ -284,10 +285,6 @@ def _error_code(line: Line) -> str:
 
 def _lasting(line: Line) -> bool:
     return line.get("status") == "ok" or _error_code(line) in LASTING
-
-
-def _drawn(output: Path, line: Line) -> bool:
-    return isinstance(line.get("overlay"), str) and (output / line["overlay"]).is_file()
 
 
 def _digest(name: str) -> bytes:

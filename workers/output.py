@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from workers.artefacts import FOLDERS
 from workers.atomic import is_temporary_name, write_atomically
 from workers.errors import OutputError
 from workers.journal import STATE
-from workers.overlays import FOLDER
 
 _JOB = "job.json"
 
@@ -68,7 +68,7 @@ def sweep_temporaries(output: Path) -> None:
     """Remove what a killed run had begun to write (`workers.atomic` knows the names)."""
     for folder, subfolders, names in os.walk(output):
         if Path(folder) == output:
-            subfolders[:] = [name for name in subfolders if name in (STATE, FOLDER)]
+            subfolders[:] = [name for name in subfolders if name in (STATE, *FOLDERS)]
         for name in names:
             if is_temporary_name(name):
                 (Path(folder) / name).unlink(missing_ok=True)

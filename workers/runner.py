@@ -18,6 +18,7 @@ from pipelines.card import Card, Provider, model_checksum
 from pipelines.catalog import PipelineEntry, find_pipeline, model_for
 from pipelines.errors import PixelmillError
 from pipelines.params import fingerprint, resolve_params
+from workers.artefacts import FOLDERS
 from workers.embedded import EmbeddedBroker, EmbeddedWorker, preload_json, remove_broker_data
 from workers.errors import BrokerError, JobError, OutputError
 from workers.feeder import Feeder, cut
@@ -26,7 +27,6 @@ from workers.interrupts import Interrupts
 from workers.jobs import JobSpec, new_job_id
 from workers.journal import RESULTS, STATE, Finished, Totals, drop_vanished, settle, totals
 from workers.output import claim_output, prove_writable, remember, remembered, sweep_temporaries
-from workers.overlays import FOLDER as OVERLAYS
 from workers.settings import Settings, settings
 from workers.store import JobStore, Progress
 
@@ -392,12 +392,15 @@ def _other_job(note: dict[str, Any] | None, spec: JobSpec) -> str | None:
 
 
 def _refuse_overlap(source: Source, output: Path) -> None:
-    """The overlays must not be found as input by the next run."""
+    """What is drawn and made must not be found as input by the next run."""
     if source.names is None and (output == source.root or output.is_relative_to(source.root)):
         raise OutputError(
             f"output folder {output} lies in the input folder {source.root}, so the next run would take the drawn "
             "pictures for input: choose an --out outside it"
         )
-    drawn = output / OVERLAYS
-    if any(Path(os.path.realpath(source.root / name)).is_relative_to(drawn) for name in source.names or ("",)):
-        raise OutputError(f"{source.root} holds pictures that were drawn into {output}: choose another SRC or --out")
+    for name in source.names or ("",):
+        image = Path(os.path.realpath(source.root / name))
+        if any(image.is_relative_to(output / folder) for folder in FOLDERS):
+            raise OutputError(
+                f"{source.root} holds pictures that were drawn into {output}: choose another SRC or --out"
+            )

@@ -17,30 +17,38 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import PixelmillError
+from workers.artefacts import (
+    SHORTER_SIDE,
+    mask_name,
+    overlay_name,
+    possible_names,
+    write_mask,
+    write_overlay,
+    write_picture,
+)
 from workers.atomic import remove_temporaries
 from workers.errors import OutputError, WorkerError
 from workers.jobs import JobSpec, Shard, new_attempt
 from workers.journal import FATAL_STARTS, Earlier, Journal, Line, earlier_attempts
 from workers.lease import Tally, heart_beat, take_lease
-from workers.overlays import SHORTER_SIDE, overlay_name, write_overlay
 from workers.store import JobStore
 
 if TYPE_CHECKING:
     from pipelines.image import Picture
     from pipelines.pipeline import Pipeline
-    from pipelines.results import Result
+    from pipelines.results import Found, Result
 
 log = logging.getLogger(__name__)
 
 # So many attempts at a shard that ended before any image was begun are not bad luck.
 FATAL_BEGINNINGS = 5
 
-# Errors in writing an overlay that concern its name only.
+# Errors in writing an overlay, a mask or a picture that concern its name only.
 _NAME_TROUBLE = {
-    errno.ENAMETOOLONG: "its name is too long for an overlay",
-    errno.ENOTDIR: "its overlay's folder has the name of another image's overlay",
-    errno.EEXIST: "its overlay's folder has the name of another image's overlay",
-    errno.EISDIR: "its overlay has the name of a folder of overlays",
+    errno.ENAMETOOLONG: "its name is too long: a suffix is added for the file that belongs to its result",
+    errno.ENOTDIR: "the folder of its result's file has the name of another result's file",
+    errno.EEXIST: "the folder of its result's file has the name of another result's file",
+    errno.EISDIR: "its result's file has the name of a folder of others",
 }
 
 OpenPipeline = Callable[[JobSpec], "Pipeline"]
@@ -123,11 +131,10 @@ def _process(
         if not journal.is_current():
             stop.set()
             return result
-        if result.found is not None and picture is not None and spec.overlays:
-            result = _draw(result, picture, output)
-        line = {**result.to_json(), **stats.pop(result.image, {}), **about}
-        if spec.overlays and result.ok:
-            line["overlay"] = overlay_name(result.image)
+        files: Line = {}
+        if result.found is not None and picture is not None:
+            result, files = _write_files(result, result.found, picture, output, overlay=spec.overlays)
+        line = {**result.to_json(), **files, **stats.pop(result.image, {}), **about}
         journal.result(line)
         tally.add(line)
         return result
@@ -145,8 +152,9 @@ def _process(
 
     try:
         calm, suspects = _suspects(remaining, earlier)
-        for name in suspects if spec.overlays else ():
-            remove_temporaries(output / overlay_name(name))
+        for name in suspects:
+            for written in possible_names(name):
+                remove_temporaries(output / written)
         for name in [n for n in suspects if earlier.starts[n] >= FATAL_STARTS]:
             write(
                 _failed(
@@ -188,21 +196,32 @@ def _about(spec: JobSpec, pipeline: Pipeline) -> Line:
     }
 
 
-def _draw(result: Result, picture: Picture, output: Path) -> Result:
+def _write_files(result: Result, found: Found, picture: Picture, output: Path, *, overlay: bool) -> tuple[Result, Line]:
+    """Write what belongs to a result beside its line; give the result, and what the line says about the files."""
     from pipelines.draw import draw
     from pipelines.pipeline import Stopwatch, with_timing
+    from pipelines.results import RenderedPicture, SemanticMask
 
-    watch = Stopwatch()
-    assert result.found is not None  # noqa: S101 - the caller has looked
-    drawn = draw(picture.pixels, picture.size, result.found)
-    drew = watch.lap()
+    watch, files = Stopwatch(), Line()
+    # a picture that was made is the result: there is nothing to draw into it
+    drawn = draw(picture.pixels, picture.size, found) if overlay and not isinstance(found, RenderedPicture) else None
+    stages = {} if drawn is None else {"draw": watch.lap()}
     try:
-        write_overlay(output / overlay_name(result.image), drawn)
+        if isinstance(found, RenderedPicture):
+            files["picture"] = {"file": write_picture(output, result.image, found), **found.to_json()["picture"]}
+        elif isinstance(found, SemanticMask):
+            files["mask"] = mask_name(result.image)
+            write_mask(output / files["mask"], found)
+        if drawn is not None:
+            files["overlay"] = overlay_name(result.image)
+            write_overlay(output / files["overlay"], drawn)
     except OSError as error:
         if error.errno not in _NAME_TROUBLE:
             raise
-        return replace(_failed(result.image, "output_failed", _NAME_TROUBLE[error.errno]), sha256=result.sha256)
-    return with_timing(result, draw=drew, write=watch.lap())
+        return replace(_failed(result.image, "output_failed", _NAME_TROUBLE[error.errno]), sha256=result.sha256), {}
+    if files:
+        stages["write"] = watch.lap()
+    return with_timing(result, **stages), files
 
 
 def _failed(name: str, code: Any, message: str) -> Result:

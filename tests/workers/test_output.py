@@ -85,7 +85,7 @@ def test_what_a_run_noted_is_remembered_and_damage_is_forgotten(tmp_path: Path) 
 
 
 def test_only_what_a_killed_run_had_begun_to_write_is_swept(tmp_path: Path) -> None:
-    ours = [".results.jsonl.123.0123abcd.tmp", "overlays/x/.a.jpg.9.00000000.tmp"]
+    ours = [".results.jsonl.123.0123abcd.tmp", "overlays/x/.a.jpg.9.00000000.tmp", "masks/.a.png.9.00000000.tmp"]
     others = ["results.jsonl", ".note.tmp", "overlays/x/a.jpg", "overlays/a.tmp", "elsewhere/.a.jpg.9.00000000.tmp"]
     for name in [*ours, *others]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -116,6 +116,8 @@ def test_results_of_another_pipeline_or_input_are_refused_unless_replaced(tmp_pa
         ("/photos", None, "/photos"),
         ("/photos", None, "/photos/out"),
         ("/out/overlays", None, "/out"),
+        ("/out/masks", None, "/out"),
+        ("/out/pictures/x", None, "/out"),
         ("/out/overlays", ("a.jpg",), "/out"),
         ("/out", ("a.jpg", "overlays/a.jpg"), "/out"),
     ],

@@ -238,29 +238,6 @@ def test_an_output_that_cannot_be_written_ends_the_job_with_the_reason(
     assert progress.live == {}
 
 
-def test_an_overlay_whose_name_is_too_long_fails_that_image_only(store: JobStore, spec: JobSpec) -> None:
-    long = "x" * 252 + ".p"  # a name that just fits: its overlay's does not
-    drawn(Path(spec.root) / "long.jpg").rename(Path(spec.root) / long)
-
-    attempt(submitted(store, spec, "0.jpg", long), store)
-
-    assert lines(spec)[long]["error"]["code"] == "output_failed"
-    assert lines(spec)["0.jpg"]["status"] == "ok"
-
-
-def test_an_overlay_where_a_folder_of_overlays_is_fails_that_image_only(store: JobStore, spec: JobSpec) -> None:
-    drawn(Path(spec.root) / "a.png.jpg" / "x.jpg")
-    drawn(Path(spec.root) / "a.png", seed=3)
-
-    attempt(submitted(store, spec, "a.png", "a.png.jpg/x.jpg", "0.jpg"), store, threads=1)
-
-    assert {name: line["status"] for name, line in lines(spec).items()} == {
-        "a.png": "ok",
-        "a.png.jpg/x.jpg": "failed",
-        "0.jpg": "ok",
-    }
-
-
 def test_a_model_that_will_not_load_ends_the_job(store: JobStore, spec: JobSpec) -> None:
     def refuse(spec: JobSpec) -> Pipeline:
         raise ModelError("model file m.onnx is refused")
