@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from pipelines.card import Provider
+from workers.queues import Priority
 
 LONGEST_NAME = 4096  # characters; Linux' own limit for a path is as many bytes
 
@@ -23,7 +24,41 @@ def _fits(name: str) -> str:
     return name
 
 
+def _no_longer(text: str) -> str:
+    if len(text) > LONGEST_NAME:
+        raise ValueError(f"a string has up to {LONGEST_NAME} characters here, this one has {len(text)}")
+    return text
+
+
 RelativeName: TypeAlias = Annotated[str, AfterValidator(_fits)]
+
+_DEEPEST, _MOST_VALUES = 6, 5000
+
+
+def _bounded(values: dict[str, Any]) -> dict[str, Any]:
+    """Refuse what no client of ours sends: a message may come from anyone who reaches the broker.
+
+    At most 6 levels deep, 5,000 values in all, and 4,096 characters in a string.
+    """
+    count, level = 0, [values]
+    for _ in range(_DEEPEST):
+        inner: list[Any] = []
+        for one in level:
+            items = [*one.keys(), *one.values()] if isinstance(one, dict) else one
+            count += len(items)
+            if count > _MOST_VALUES:
+                raise ValueError(f"more than {_MOST_VALUES} values")
+            if any(isinstance(item, str) and len(item) > LONGEST_NAME for item in items):
+                raise ValueError(f"a string longer than {LONGEST_NAME} characters")
+            inner += [item for item in items if isinstance(item, dict | list)]
+        level = inner
+        if not level:
+            return values
+    raise ValueError(f"nested deeper than {_DEEPEST} levels")
+
+
+Bounded: TypeAlias = Annotated[dict[str, Any], AfterValidator(_bounded)]
+Text: TypeAlias = Annotated[str, AfterValidator(_no_longer)]
 
 
 class _Message(BaseModel):
@@ -37,20 +72,23 @@ class JobSpec(_Message):
     params: resolved, so that every worker computes with the same values.
     root: absolute folder the images' names are relative to. output: absolute folder of the results.
     fingerprint: names model and parameters; results with the same one can be reused.
+    patience_seconds: how long to try again when output, input or model can't be reached; 0: the job fails at once.
     """
 
     job: str = Field(pattern=r"^[0-9a-z-]{8,64}$")
-    pipeline: str
-    model: str
-    model_name: str
+    pipeline: Text
+    model: Text
+    model_name: Text
     model_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    params: dict[str, Any]
-    fingerprint: str
-    root: str
-    output: str
+    params: Bounded
+    fingerprint: Text
+    root: Text
+    output: Text
     overlays: bool = True
     provider: Provider = "auto"
     allow_fallback: bool = False
+    priority: Priority = "normal"
+    patience_seconds: float = Field(0.0, ge=0, le=30 * 24 * 3600)
 
 
 class Shard(_Message):
@@ -70,7 +108,7 @@ class Close(_Message):
     """The last message of a job: merge the results and draw up what people look at."""
 
     spec: JobSpec
-    summary: dict[str, Any]
+    summary: Bounded
 
     key: str = "close"
 

@@ -24,7 +24,7 @@ from redis.retry import Retry
 from workers import scripts
 from workers.errors import BrokerError, QueueFullError
 from workers.queues import PRIORITIES, Priority, above
-from workers.settings import without_password
+from workers.settings import settings, without_password
 
 KEEP_SECONDS = 7 * 24 * 3600  # state of a job that nobody ended
 
@@ -95,17 +95,18 @@ class JobStore:
         self,
         job: str,
         *,
-        queue: str = "pixelmill",
+        queue: str | None = None,
         priority: Priority = "normal",
         concurrency: int = 0,
         most_waiting: int = 0,
     ) -> None:
         """Make a job known as running.
 
-        concurrency: most shards of it in work at once; 0: no limit. most_waiting: shards that may wait in the service
+        queue: of the service; default: the one in the settings. concurrency: most shards of it in work at once; 0: no limit. most_waiting: shards that may wait in the service
         before it takes no further job; 0: no limit.
         Raises QueueFullError if there are more.
         """
+        queue = queue or settings().queue
         if most_waiting and (waiting := sum(self.waiting(queue).values())) >= most_waiting:
             raise QueueFullError(
                 f"the queue {queue!r} is full: {waiting} shards wait, {most_waiting} may. Submit again later, start "
