@@ -197,7 +197,7 @@ def _ultralytics_card(metadata: dict[str, str], path: Path) -> Card:
         arguments = ast.literal_eval(metadata.get("args", "{}"))
         end_to_end = metadata.get("end2end", "False") == "True"
         dynamic = bool(arguments.get("dynamic", False))
-        family = "yolo-end2end" if end_to_end else "yolo"
+        family = "yolo-seg" if task == "segment" else "yolo-end2end" if end_to_end else "yolo"
         if task == "classify":
             resize = Resize(rule="crop", interpolation="bilinear", shorter_side=int(min(height, width)))
             family = "probabilities"
@@ -208,6 +208,7 @@ def _ultralytics_card(metadata: dict[str, str], path: Path) -> Card:
             task=tasks[task],
             family=family,
             names=tuple(str(name) for name in names.values()),
+            decode={"end2end": True} if family == "yolo-seg" and end_to_end else {},
             input=InputSpec(
                 name="images",
                 height=int(height),

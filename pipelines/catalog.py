@@ -31,6 +31,8 @@ PIPELINES: dict[str, PipelineEntry] = {
             "classify", ("classify",), "efficientnet-lite0", "what a picture shows: the most probable labels"
         ),
         PipelineEntry("detect", ("detect",), "ssd-mobilenet-v2", "where things are: boxes, labels and scores"),
+        PipelineEntry("segment", ("segment",), "smears-semantic", "what every pixel belongs to: a class a pixel"),
+        PipelineEntry("instances", ("instances",), "smears-yolo-seg", "which pixels each object covers: a mask each"),
     )
 }
 

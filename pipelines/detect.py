@@ -10,6 +10,7 @@ torchvision-detection  three outputs boxes (N, 4), labels (N,), scores (N,): alr
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -23,8 +24,24 @@ from pipelines.params import DetectParams
 from pipelines.results import Detections
 from pipelines.types import Boxes, ClassIds, FloatArray, Scores, Tensor
 
-# What a family gives before suppression: boxes in network pixels, scores, class ids.
-Candidates: TypeAlias = tuple[Boxes, Scores, ClassIds]
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What a family gives before suppression.
+
+    boxes: (N, 4) float32 in network pixels. scores: (N,) float32. class_ids: (N,) int64.
+    rows: (N,) int64, where in the raw output each one stands.
+    """
+
+    boxes: Boxes
+    scores: Scores
+    class_ids: ClassIds
+    rows: ClassIds
+
+    def __getitem__(self, chosen: ClassIds) -> Candidates:
+        return Candidates(self.boxes[chosen], self.scores[chosen], self.class_ids[chosen], self.rows[chosen])
+
+
 Decoder: TypeAlias = Callable[[Sequence[Tensor], Fit, float], Candidates]
 
 # Suppression is quadratic: a threshold near zero would let thousands of hopeless boxes in (8400 for YOLO at 640).
@@ -38,23 +55,34 @@ def reader(card: Card, params: DetectParams) -> Callable[[Sequence[Tensor], Fit]
     """
     decode = _decoder(card)
     suppressed = card.family in ("yolo-end2end", "torchvision-detection")
-    wanted = np.array([card.names.index(name) for name in params.classes], np.int64)
+    choose = selector(card, params, suppressed=suppressed)
     names = card.names
 
     def read(outputs: Sequence[Tensor], fit: Fit) -> Detections:
-        boxes, scores, class_ids = decode(outputs, fit, params.score)
-        if wanted.size:
-            keep = np.isin(class_ids, wanted)
-            boxes, scores, class_ids = boxes[keep], scores[keep], class_ids[keep]
-        if suppressed:
-            order = np.argsort(-scores, kind="stable")[: params.max_detections]
-        else:
-            best = np.argsort(-scores, kind="stable")[:MAX_CANDIDATES]
-            order = best[nms(boxes[best], scores[best], class_ids[best], params.iou, params.max_detections)]
-        ids = class_ids[order]
-        return Detections(fit.to_picture(boxes[order]), scores[order], ids, tuple(names[i] for i in ids))
+        found = choose(decode(outputs, fit, params.score))
+        ids = found.class_ids
+        return Detections(fit.to_picture(found.boxes), found.scores, ids, tuple(names[i] for i in ids))
 
     return read
+
+
+def selector(card: Card, params: DetectParams, *, suppressed: bool) -> Callable[[Candidates], Candidates]:
+    """Build the function that keeps the wanted classes and the best of overlapping boxes, highest score first.
+
+    suppressed: whether the network has done that itself, so that only the weakest beyond the limit go.
+    """
+    wanted = np.array([card.names.index(name) for name in params.classes], np.int64)
+
+    def choose(found: Candidates) -> Candidates:
+        if wanted.size:
+            found = found[np.flatnonzero(np.isin(found.class_ids, wanted))]
+        best = np.argsort(-found.scores, kind="stable")
+        if suppressed:
+            return found[best[: params.max_detections]]
+        found = found[best[:MAX_CANDIDATES]]
+        return found[nms(found.boxes, found.scores, found.class_ids, params.iou, params.max_detections)]
+
+    return choose
 
 
 def _decoder(card: Card) -> Decoder:
@@ -64,15 +92,15 @@ def _decoder(card: Card) -> Decoder:
             scales = tuple(float(s) for s in card.decode["box_scales"])
             return lambda outputs, fit, least: _ssd(outputs, fit, least, anchors, scales)
         if card.family == "yolo":
-            return _yolo
+            return lambda outputs, fit, least: yolo(outputs[0], len(card.names), least)
         if card.family == "yolo-end2end":
-            return _yolo_end_to_end
+            return lambda outputs, fit, least: yolo_end_to_end(outputs[0], least)
         if card.family == "yolox":
             strides = tuple(int(s) for s in card.decode["strides"])
             return lambda outputs, fit, least: _yolox(outputs, fit, least, strides)
         if card.family == "torchvision-detection":
             offset = int(card.decode.get("label_offset", 1))
-            return lambda outputs, fit, least: _torchvision(outputs, least, offset)
+            return lambda outputs, fit, least: torchvision(outputs, least, offset)
     except (KeyError, TypeError, ValueError) as error:
         raise CardError(f"model {card.name!r} of family {card.family!r} has an incomplete `decode`: {error}") from error
     known = "ssd, yolo, yolo-end2end, yolox, torchvision-detection"
@@ -102,22 +130,28 @@ def _ssd(
     scores = (1 / (1 + np.exp(-best))).astype(np.float32)
     height, width = fit.padded
     boxes = ssd.decode_boxes(encodings[rows], anchors[rows], scales)
-    return boxes * np.array([width, height, width, height], np.float32), scores, class_ids
+    return Candidates(boxes * np.array([width, height, width, height], np.float32), scores, class_ids, rows)
 
 
-def _yolo(outputs: Sequence[Tensor], fit: Fit, least: float) -> Candidates:
-    rows_by_field = outputs[0].reshape(outputs[0].shape[-2:])  # (4 + C, N)
-    best = rows_by_field[4:].max(axis=0)
+def yolo(output: Tensor, classes: int, least: float) -> Candidates:
+    """Read a YOLO head that still has to be suppressed.
+
+    output: (4 + C + more, N), with or without a batch axis of one. least: the least score of a candidate.
+    """
+    fields = output.reshape(output.shape[-2:])[: 4 + classes]
+    best = fields[4:].max(axis=0)
     columns = np.flatnonzero(best >= least)
-    picked = rows_by_field[:, columns].T.astype(np.float32)
+    picked = fields[:, columns].T.astype(np.float32)
     class_ids = picked[:, 4:].argmax(axis=1).astype(np.int64)
-    return _corners(picked[:, :2], picked[:, 2:4]), best[columns].astype(np.float32), class_ids
+    return Candidates(_corners(picked[:, :2], picked[:, 2:4]), best[columns].astype(np.float32), class_ids, columns)
 
 
-def _yolo_end_to_end(outputs: Sequence[Tensor], fit: Fit, least: float) -> Candidates:
-    rows = outputs[0].reshape(-1, outputs[0].shape[-1])
-    rows = rows[rows[:, 4] >= least]
-    return rows[:, :4].astype(np.float32), rows[:, 4].astype(np.float32), rows[:, 5].astype(np.int64)
+def yolo_end_to_end(output: Tensor, least: float) -> Candidates:
+    """Read a YOLO head that has picked its boxes itself. output: (N, 6 + more), as `yolo` otherwise."""
+    fields = output.reshape(-1, output.shape[-1])
+    rows = np.flatnonzero(fields[:, 4] >= least)
+    picked = fields[rows].astype(np.float32)
+    return Candidates(picked[:, :4], picked[:, 4], picked[:, 5].astype(np.int64), rows)
 
 
 def _yolox(outputs: Sequence[Tensor], fit: Fit, least: float, strides: tuple[int, ...]) -> Candidates:
@@ -125,7 +159,7 @@ def _yolox(outputs: Sequence[Tensor], fit: Fit, least: float, strides: tuple[int
     grid, stride = _grid(fit.padded, strides)
     rows, class_ids, scores = _best_class(raw[:, 5:] * raw[:, 4:5], least)
     centres = (raw[rows, :2] + grid[rows]) * stride[rows]
-    return _corners(centres, np.exp(raw[rows, 2:4]) * stride[rows]), scores, class_ids
+    return Candidates(_corners(centres, np.exp(raw[rows, 2:4]) * stride[rows]), scores, class_ids, rows)
 
 
 @lru_cache(maxsize=32)
@@ -139,11 +173,13 @@ def _grid(padded: tuple[int, int], strides: tuple[int, ...]) -> tuple[FloatArray
     return np.concatenate(cells), np.concatenate(steps)
 
 
-def _torchvision(outputs: Sequence[Tensor], least: float, offset: int) -> Candidates:
+def torchvision(outputs: Sequence[Tensor], least: float, offset: int) -> Candidates:
+    """Read a torchvision detector: boxes (N, 4), labels (N,), scores (N,), whatever follows.
+
+    offset: the label of class 0; those below it are background.
+    """
     boxes, labels, scores = outputs[0].reshape(-1, 4), outputs[1].reshape(-1), outputs[2].reshape(-1)
-    keep = (scores >= least) & (labels >= offset)
-    return (
-        boxes[keep].astype(np.float32),
-        scores[keep].astype(np.float32),
-        labels[keep].astype(np.int64) - offset,
+    rows = np.flatnonzero((scores >= least) & (labels >= offset))
+    return Candidates(
+        boxes[rows].astype(np.float32), scores[rows].astype(np.float32), labels[rows].astype(np.int64) - offset, rows
     )

@@ -38,8 +38,8 @@ class Fit:
     padded: tuple[int, int]
     size: tuple[int, int]
 
-    def to_picture(self, boxes: Boxes) -> Boxes:
-        """Map boxes from network pixels to pixels of the upright original, clipped to it.
+    def to_picture(self, boxes: Boxes, *, clip: bool = True) -> Boxes:
+        """Map boxes from network pixels to pixels of the upright original, clipped to it unless told otherwise.
 
         boxes: (N, 4) float32, x1 y1 x2 y2 in network pixels.
         Returns (N, 4) float32.
@@ -47,8 +47,10 @@ class Fit:
         height, width = self.size
         shift = np.array([*self.shift, *self.shift], np.float32)
         scale = np.array([*self.scale, *self.scale], np.float32)
-        limits = np.array([width, height, width, height], np.float32)
-        inside: Boxes = np.clip((boxes - shift) / scale, 0, limits, dtype=np.float32)
+        moved: Boxes = ((boxes - shift) / scale).astype(np.float32)
+        if not clip:
+            return moved
+        inside: Boxes = np.clip(moved, 0, np.array([width, height, width, height], np.float32))
         return inside
 
     def to_network(self, boxes: Boxes) -> Boxes:

@@ -18,12 +18,20 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from pipelines import classify, detect
+from pipelines import classify, detect, instances, segment
 from pipelines.card import Card, Provider
 from pipelines.errors import ImageError, ParameterError
 from pipelines.geometry import Fit, fit, plan_fit
 from pipelines.image import Limits, Picture, decode, read_bytes
-from pipelines.params import ClassifyParams, DetectParams, Params, fingerprint, resolve_params
+from pipelines.params import (
+    ClassifyParams,
+    DetectParams,
+    InstancesParams,
+    Params,
+    SegmentParams,
+    fingerprint,
+    resolve_params,
+)
 from pipelines.results import Failure, Found, Result
 from pipelines.session import Session
 from pipelines.tensor import Workspace, to_tensor
@@ -281,6 +289,10 @@ def with_timing(result: Result, **stages_ms: float) -> Result:
 def _reader(card: Card, params: Params) -> Reader:
     if isinstance(params, ClassifyParams):
         return _without_pixels(classify.reader(card, params))
+    if isinstance(params, InstancesParams):  # before DetectParams, whose parameters it has too
+        return _without_pixels(instances.reader(card, params))
+    if isinstance(params, SegmentParams):
+        return _without_pixels(segment.reader(card, params))
     if isinstance(params, DetectParams):
         return _without_pixels(detect.reader(card, params))
     raise ParameterError(f"no pipeline runs the task {card.task!r}")

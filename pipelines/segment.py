@@ -1,0 +1,102 @@
+"""Read a semantic segmenter's output: a class for every pixel of the picture, at the picture's own size.
+
+semantic-logits  (C, h, w) scores before softmax, h and w those of the network's input or an even part of them
+
+Scores are enlarged, not classes, so that borders are smooth; then the best class wins. That equals enlarging all C maps
+and taking the largest, but is done in tiles, and in each of them only for the classes that can win there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.card import Card
+from pipelines.enlarge import Taps, picture_taps, sample
+from pipelines.errors import CardError
+from pipelines.geometry import Fit
+from pipelines.params import SegmentParams
+from pipelines.results import SemanticMask
+from pipelines.types import FloatArray, Tensor
+
+FAMILIES = ("semantic-logits",)
+MAX_CLASSES = 256  # a class map is uint8
+_TILE = 512  # pixels a side: a tile's scores stay in a core's cache
+
+
+def reader(card: Card, params: SegmentParams) -> Callable[[Sequence[Tensor], Fit], SemanticMask]:
+    """Build the function that turns one picture's output into a class for every pixel of the upright original.
+
+    Raises CardError for a family that is no semantic segmenter's, too many classes, or an input that sees only a part
+    of the picture.
+    """
+    if card.family not in FAMILIES:
+        raise CardError(f"model {card.name!r} is of family {card.family!r}: segment reads {', '.join(FAMILIES)}")
+    if not 1 <= len(card.names) <= MAX_CLASSES:
+        raise CardError(f"model {card.name!r} has {len(card.names)} class names: segment takes 1 to {MAX_CLASSES}")
+    if card.input.resize.rule == "crop":
+        raise CardError(
+            f"model {card.name!r} crops its input, so that a part of the picture would get no class: its "
+            "input.resize.rule must be stretch, letterbox, shorter-side or keep"
+        )
+    names = card.names
+    shown = np.arange(len(names), dtype=np.uint8)
+    if params.classes:
+        shown[[i for i, name in enumerate(names) if name not in params.classes]] = 0
+
+    def read(outputs: Sequence[Tensor], fit: Fit) -> SemanticMask:
+        logits = outputs[0]
+        if logits.ndim != 3 or len(logits) != len(names):
+            raise ValueError(f"an output of {len(names)} maps was expected, one a class, this one is {logits.shape}")
+        return SemanticMask(shown[best_class(logits, fit)], names)
+
+    return read
+
+
+def best_class(logits: Tensor, plan: Fit) -> NDArray[np.uint8]:
+    """Give the class of the highest score at every pixel of the picture.
+
+    logits: (C, h, w) over the network's input. Returns (H, W) uint8 for `plan.size` = (H, W).
+    """
+    height, width = plan.size
+    rows, columns = picture_taps(plan, (logits.shape[1], logits.shape[2]), (0, 0), plan.size)
+    found = np.empty((height, width), np.uint8)
+    for top in range(0, height, _TILE):
+        for left in range(0, width, _TILE):
+            tile = found[top : top + _TILE, left : left + _TILE]
+            _fill(tile, logits, rows.part(top, top + _TILE), columns.part(left, left + _TILE))
+    return found
+
+
+def _fill(tile: NDArray[np.uint8], logits: Tensor, rows: Taps, columns: Taps) -> None:
+    top, left = int(rows.low[0]), int(columns.low[0])
+    block = logits[:, top : int(rows.high[-1]) + 1, left : int(columns.high[-1]) + 1].astype(np.float32)
+    able = _can_win(block)
+    tile[:] = able[0]
+    if len(able) == 1:
+        return
+    rows, columns = rows.moved(-top), columns.moved(-left)
+    best = sample(block[able[0]], rows, columns)
+    for number in able[1:]:
+        score = sample(block[number], rows, columns)
+        np.putmask(tile, score > best, number)
+        np.maximum(best, score, out=best)
+
+
+def _can_win(block: FloatArray) -> list[int]:
+    """Classes that may be the best at some point between the cells of a block, ascending.
+
+    A point's score of a class lies between the least and the most of the four cells around it. So a class whose most
+    stays below another class's least, in every square of four cells, wins nowhere.
+    block: (C, h, w).
+    """
+    able = np.flatnonzero(block.max(axis=(1, 2)) >= block.min(axis=(1, 2)).max())
+    most = least = block[able]
+    if block.shape[1] > 1:
+        most, least = np.maximum(most[:, 1:], most[:, :-1]), np.minimum(least[:, 1:], least[:, :-1])
+    if block.shape[2] > 1:
+        most, least = np.maximum(most[..., 1:], most[..., :-1]), np.minimum(least[..., 1:], least[..., :-1])
+    able = able[(most >= least.max(axis=0)).any(axis=(1, 2))]
+    return able.tolist() or [0]  # no score is a number: any class is as right as another
