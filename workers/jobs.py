@@ -72,6 +72,8 @@ class JobSpec(_Message):
     params: resolved, so that every worker computes with the same values.
     root: absolute folder the images' names are relative to. output: absolute folder of the results.
     fingerprint: names model and parameters; results with the same one can be reused.
+    formats: what else is written of the results when the job closes (`workers.formats`); None: the pipeline's usual ones.
+        No part of the fingerprint: they say the same results in other words.
     patience_seconds: how long to try again when output, input or model can't be reached; 0: the job fails at once.
     """
 
@@ -85,6 +87,7 @@ class JobSpec(_Message):
     root: Text
     output: Text
     overlays: bool = True
+    formats: tuple[Annotated[str, Field(max_length=40)], ...] | None = Field(None, max_length=40)
     provider: Provider = "auto"
     allow_fallback: bool = False
     priority: Priority = "normal"
