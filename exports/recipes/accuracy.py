@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from pycocotools.coco import COCO
@@ -73,26 +74,41 @@ def box_map(detect: Pipeline, truths: Sequence[Truth]) -> tuple[float, float]:
 
 def evaluate(found: Sequence[Detections], truths: Sequence[Truth], names: Sequence[str]) -> tuple[float, float]:
     """COCO's box mAP and mAP50 of what was found in each picture, as `box_map`. names: index = class id."""
-    coco = COCO()
-    coco.dataset = {
-        "images": [{"id": i, "height": t.size[0], "width": t.size[1]} for i, t in enumerate(truths)],
-        "categories": [{"id": i, "name": name} for i, name in enumerate(names)],
-        "annotations": [],
-    }
-    for i, truth in enumerate(truths):
-        for box, class_id in zip(_xywh(truth.boxes), truth.class_ids.tolist(), strict=True):
-            number = len(coco.dataset["annotations"]) + 1
-            area = box[2] * box[3]
-            entry = {"id": number, "image_id": i, "category_id": class_id, "bbox": box, "area": area, "iscrowd": 0}
-            coco.dataset["annotations"].append(entry)
+    annotations = [
+        {"image_id": i, "category_id": class_id, "bbox": box, "area": box[2] * box[3]}
+        for i, truth in enumerate(truths)
+        for box, class_id in zip(_xywh(truth.boxes), truth.class_ids.tolist(), strict=True)
+    ]
     rows = [
         {"image_id": i, "category_id": class_id, "bbox": box, "score": score}
         for i, here in enumerate(found)
         for box, score, class_id in zip(_xywh(here.boxes), here.scores.tolist(), here.class_ids.tolist(), strict=True)
     ]
+    return coco_map("bbox", [truth.size for truth in truths], names, annotations, rows)
+
+
+def coco_map(
+    kind: Literal["bbox", "segm"],
+    sizes: Sequence[tuple[int, int]],
+    names: Sequence[str],
+    annotations: Sequence[Mapping[str, Any]],
+    found: Sequence[Mapping[str, Any]],
+) -> tuple[float, float]:
+    """Have pycocotools compare objects with what was found.
+
+    sizes: (height, width) of every picture, index = image id. names: index = category id.
+    annotations, found: objects as COCO writes them, without ids; an annotation has an `area`, a find a `score`.
+    Returns (mAP at IoU 0.50:0.95, mAP at IoU 0.50). Raises IndexError if nothing was found at all.
+    """
+    coco = COCO()
+    coco.dataset = {
+        "images": [{"id": i, "height": height, "width": width} for i, (height, width) in enumerate(sizes)],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(names)],
+        "annotations": [{"id": i, "iscrowd": 0, **entry} for i, entry in enumerate(annotations, start=1)],
+    }
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports to stdout as it goes
         coco.createIndex()
-        evaluation = COCOeval(coco, coco.loadRes(rows), "bbox")
+        evaluation = COCOeval(coco, coco.loadRes(list(found)), kind)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
