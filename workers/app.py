@@ -12,7 +12,9 @@ from typing import Any
 from celery import Celery
 from celery.signals import worker_process_init
 
+from workers import transport
 from workers.process import die_with_parent
+from workers.queues import all_queues
 from workers.settings import settings
 
 TASK_SHARD = "pixelmill.shard"
@@ -22,6 +24,7 @@ TASK_CLOSE = "pixelmill.close"
 def make_app(broker: str | None = None) -> Celery:
     """Build the application for a broker; default: the one in the settings."""
     config = settings()
+    transport.install()
     app = Celery("pixelmill", broker=broker or config.broker, include=["workers.tasks"])
     app.conf.update(
         task_serializer="json",
@@ -35,6 +38,7 @@ def make_app(broker: str | None = None) -> Celery:
         task_time_limit=config.shard_seconds,
         task_track_started=False,
         worker_prefetch_multiplier=1,
+        worker_consumer="workers.consumer:ShardConsumer",
         worker_proc_alive_timeout=60,
         worker_send_task_events=False,
         worker_hijack_root_logger=True,
@@ -44,6 +48,8 @@ def make_app(broker: str | None = None) -> Celery:
         broker_connection_max_retries=None,
         broker_transport_options={
             "visibility_timeout": config.redelivery_seconds,
+            "queue_order_strategy": "priority",  # the queues in the order they were named, not in turns
+            "priority_steps": [0],
             "socket_connect_timeout": 3,
             "socket_keepalive": True,
             "health_check_interval": 15,
@@ -57,6 +63,18 @@ def make_app(broker: str | None = None) -> Celery:
 
 
 app = make_app()
+
+
+def worker_queues() -> str:
+    """The queues a worker takes from, as Celery's command line wants them, the most urgent first."""
+    return ",".join(all_queues(settings().queue))
+
+
+def add_rounds() -> None:
+    """Let this process's worker sweep and answer for itself; only a worker's parent needs what that imports."""
+    from workers.consumer import Rounds
+
+    app.steps["consumer"].add(Rounds)
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]

@@ -72,7 +72,7 @@ class JobSpec(_Message):
     params: resolved, so that every worker computes with the same values.
     root: absolute folder the images' names are relative to. output: absolute folder of the results.
     fingerprint: names model and parameters; results with the same one can be reused.
-    formats: what else is written of the results when the job closes (`workers.formats`); None: the pipeline's usual ones.
+    formats: what the results are written as when the job closes (`workers.formats`); None: the pipeline's usual ones.
         No part of the fingerprint: they say the same results in other words.
     patience_seconds: how long to try again when output, input or model can't be reached; 0: the job fails at once.
     """
@@ -126,17 +126,23 @@ def new_attempt() -> str:
     return f"{_place()}:{os.getpid()}:{secrets.token_hex(6)}"
 
 
+def process_of_attempt(token: str) -> int | None:
+    """The process that made this attempt, if it ran where this one does."""
+    place, _, rest = token.partition(":")
+    pid = rest.partition(":")[0]
+    return int(pid) if place == _place() and pid.isdecimal() else None
+
+
 def attempt_is_dead(token: str) -> bool:
     """Whether the process that made this attempt is known to be gone (only where it ran can that be known)."""
-    place, _, rest = token.partition(":")
-    if place != _place():
+    pid = process_of_attempt(token)
+    if pid is None:
         return False
     try:
-        pid = int(rest.partition(":")[0])
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    except (PermissionError, ValueError):
+    except PermissionError:
         return False
     return _is_zombie(pid)
 

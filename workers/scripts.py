@@ -121,13 +121,13 @@ return redis.call('HGET', KEYS[2], ARGV[1])
 """
 )
 
-# shard, attempt, cause
+# shard, attempt, cause; the first one stays: a process that ends itself knows better why than its parent
 NOTE_DEATH = (
     _SERVICE
     + """
 if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 then return 0 end
 local deaths = cjson.decode(redis.call('HGET', KEYS[7], ARGV[1]) or '{}')
-deaths[ARGV[2]] = ARGV[3]
+deaths[ARGV[2]] = deaths[ARGV[2]] or ARGV[3]
 redis.call('HSET', KEYS[7], ARGV[1], cjson.encode(deaths))
 redis.call('EXPIRE', KEYS[7], 604800)
 return 1

@@ -57,8 +57,11 @@ class Progress:
 class JobStore:
     """The state of jobs in one Redis or Valkey server."""
 
-    def __init__(self, url: str) -> None:
-        """Take the server's URL; nothing is sent yet. `redis+socket:///path` is understood too, as Celery writes it."""
+    def __init__(self, url: str, timeout: float = 10.0) -> None:
+        """Take the server's URL; nothing is sent yet. `redis+socket:///path` is understood too, as Celery writes it.
+
+        timeout: seconds to wait for an answer.
+        """
         self.url = url
         plain = url.replace("redis+socket://", "unix://", 1).replace("valkey://", "redis://", 1)
         try:
@@ -66,7 +69,7 @@ class JobStore:
                 plain,
                 decode_responses=True,
                 socket_connect_timeout=3,
-                socket_timeout=10,
+                socket_timeout=timeout,
                 health_check_interval=15,
                 retry=Retry(ExponentialBackoff(cap=0.4, base=0.05), 2),
             )
@@ -102,8 +105,8 @@ class JobStore:
     ) -> None:
         """Make a job known as running.
 
-        queue: of the service; default: the one in the settings. concurrency: most shards of it in work at once; 0: no limit. most_waiting: shards that may wait in the service
-        before it takes no further job; 0: no limit.
+        queue: of the service; default: the one in the settings. concurrency: most shards of it in work at once; 0: no
+        limit. most_waiting: shards that may wait in the service before it takes no further job; 0: no limit.
         Raises QueueFullError if there are more.
         """
         queue = queue or settings().queue
@@ -240,7 +243,7 @@ class JobStore:
             self.redis.hsetnx(key, "reason", reason)
         self.redis.hset(key, "state", state)
         if state != "running":
-            self._leave_service(job)
+            self.leave_service(job)
 
     def note_provider(self, job: str, provider: str) -> None:
         """Remember which execution provider really serves a job."""
@@ -248,10 +251,10 @@ class JobStore:
 
     def forget(self, job: str) -> None:
         """Delete a job's state."""
-        self._leave_service(job)
+        self.leave_service(job)
         self.redis.delete(*self._keys(job))
 
-    def _leave_service(self, job: str) -> None:
+    def leave_service(self, job: str) -> None:
         """Nothing of this job waits any more, and nobody needs to look after it."""
         keys = self._keys(job)
         queue, priority = self.redis.hmget(keys[0], "queue", "priority")

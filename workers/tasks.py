@@ -32,7 +32,7 @@ _opening = Lock()
 _store: JobStore | None = None
 
 
-@app.task(name=TASK_SHARD)  # type: ignore[untyped-decorator]
+@app.task(name=TASK_SHARD, Request="workers.request:ShardRequest")  # type: ignore[untyped-decorator]
 def shard(message: dict[str, Any]) -> None:
     """Make an attempt at a shard."""
     try:

@@ -63,7 +63,7 @@ def worker(
         )
     JobStore(config.store or config.broker).ping()
 
-    from workers.app import app
+    from workers.app import add_rounds, app, worker_queues
     from workers.tasks import processes_per_worker, threads_per_process
 
     where = ", ".join(map(str, config.allowed_roots))
@@ -73,13 +73,14 @@ def worker(
         err=True,
     )
     sys.stderr.flush()
+    add_rounds()
     app.worker_main(
         [
             "worker",
             "--pool=prefork",
             f"--concurrency={processes_per_worker()}",
             f"--loglevel={log_level}",
-            f"--queues={config.queue}",
+            f"--queues={worker_queues()}",
             "--without-gossip",
             "--without-mingle",
             "--without-heartbeat",

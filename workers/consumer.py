@@ -1,0 +1,125 @@
+"""The worker's parent: its consume loop tells that it lives, sweeps for its peers, and puts aside what is no message.
+
+All of it runs as timers of the loop that takes the messages, in the main thread. So a worker whose loop stands still
+stops telling that it is ready, and no thread holds a lock while the pool forks.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from typing import Any
+
+import redis
+from celery.bootsteps import StartStopStep
+from celery.worker import state as worker_state
+from celery.worker.consumer import Consumer
+from kombu.exceptions import OperationalError
+
+from workers import transport
+from workers.deadletters import DeadLetters
+from workers.errors import BrokerError
+from workers.request import Parent
+from workers.roll import Roll
+from workers.settings import settings
+from workers.store import JobStore
+from workers.sweep import SWEEP_SECONDS, Sweeper
+
+log = logging.getLogger(__name__)
+
+_STORE_SECONDS = 2.0  # the loop takes no message while it waits for the store
+
+
+class ShardConsumer(Consumer):  # type: ignore[misc]
+    """A consumer that puts aside what it can't read."""
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """A body that is no JSON, or says it is something else."""
+        put_aside(_text(message), f"its body can't be read: {exc}")
+        message.ack()
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:
+        """No task in it."""
+        put_aside(_text(message), "it names no task")
+        super().on_unknown_message(body, message)
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """A task we don't have."""
+        put_aside(_text(message), f"there is no task {exc}")
+        message.reject_log_error(log, self.connection_errors)
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
+        """A message of a task, but not a valid one."""
+        put_aside(_text(message), f"it is not valid: {exc}")
+        super().on_invalid_task(body, message, exc)
+
+
+def put_aside(text: str, cause: str) -> None:
+    """Put what is no message to the dead letters; a log line if the store is away."""
+    if Parent.store is None:
+        return
+    try:
+        DeadLetters(Parent.store).add("message", "invalid", cause, message=text)
+    except redis.RedisError:
+        log.exception("a message that is none (%s) is dropped: %.200s", cause, text)
+
+
+class Rounds(StartStopStep):  # type: ignore[misc]
+    """What the loop does now and then."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def __init__(self, consumer: Any, **kwargs: Any) -> None:
+        super().__init__(consumer, **kwargs)
+        config = settings()
+        url = config.store or config.broker
+        assert config.broker is not None and url is not None  # noqa: S101 - a worker without a broker does not start
+        Parent.store = JobStore(url, _STORE_SECONDS)
+        transport.Watch.on_bad_message = put_aside
+        is_list = config.broker.partition(":")[0] in ("redis", "rediss", "redis+socket")
+        lists = JobStore(config.broker, _STORE_SECONDS) if is_list else None
+        self._sweeper = Sweeper(consumer.app, Parent.store, config.queue, lists)
+        self._roll = Roll(Parent.store, config.queue)
+        self._name = consumer.hostname
+        self._polls = is_list
+        self._trouble = False
+
+    def register_with_event_loop(self, consumer: Any, hub: Any) -> None:
+        """Begin the rounds; Celery ends them when the connection is lost, and begins them again."""
+        transport.Watch.polled = time.monotonic()
+        hub.call_repeatedly(SWEEP_SECONDS, self._round, consumer)
+
+    def _round(self, consumer: Any) -> None:
+        try:
+            self._roll.answer(self._name, self._about(consumer))
+            self._sweeper.sweep()
+        except (redis.RedisError, BrokerError, OperationalError) as error:
+            if not self._trouble:
+                log.warning("the store can't be reached, no sweep for now: %s", error)
+            self._trouble = True
+        else:
+            self._trouble = False
+
+    def _about(self, consumer: Any) -> dict[str, Any]:
+        """What this worker says about itself; `idle_for`: seconds since it last looked into the queues while free."""
+        processes = consumer.pool.num_processes
+        busy = len(worker_state.reserved_requests)
+        unseen = time.monotonic() - transport.Watch.polled if self._polls and busy < processes else 0.0
+        return {
+            "pid": os.getpid(),
+            "queue": settings().queue,
+            "processes": processes,
+            "busy": busy,
+            "idle_for": round(unseen, 1),
+        }
+
+
+def _text(message: Any) -> str:
+    body = message.body if isinstance(message.body, str) else bytes(message.body or b"").decode("utf-8", "replace")
+    return json.dumps({"headers": _printable(message.headers), "body": body[:10_000]}, default=repr)
+
+
+def _printable(headers: Any) -> Any:
+    return {str(key): headers[key] for key in list(headers)[:50]} if isinstance(headers, dict) else repr(headers)

@@ -1,0 +1,63 @@
+"""The workers of a service, as each last answered for itself from its consume loop."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from workers.store import JobStore
+
+GONE_SECONDS = 15.0  # a worker that has not answered for so long is taken off the roll
+STALE_SECONDS = 5.0  # one that has not answered for so long is not ready: its consume loop stands still
+UNPOLLED_SECONDS = 10.0  # nor is one that is free and has not looked into the queues for so long
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One worker. silent: seconds since it answered. idle_for: since it, being free, looked into the queues.
+
+    busy: messages it holds, out of `processes`.
+    """
+
+    name: str
+    silent: float
+    idle_for: float
+    processes: int
+    busy: int
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether its loop turns and takes messages; a process that merely lives is not ready."""
+        return self.silent < STALE_SECONDS and self.idle_for < UNPOLLED_SECONDS
+
+
+class Roll:
+    """Who works for a queue."""
+
+    def __init__(self, store: JobStore, queue: str) -> None:
+        self._redis = store.redis
+        self._key = f"pixelmill-service:{queue}:workers"
+
+    def answer(self, name: str, about: dict[str, Any]) -> None:
+        """Say that this worker's loop turns."""
+        now = self._now()
+        self._redis.hset(self._key, name, json.dumps({**about, "at": now}))
+        self._redis.expire(self._key, int(GONE_SECONDS))
+
+    def workers(self) -> list[Worker]:
+        """Who has answered lately, by name."""
+        now = self._now()
+        found = []
+        for name, text in sorted(self._redis.hgetall(self._key).items()):
+            about = json.loads(text)
+            silent = max(0.0, now - about["at"])
+            if silent > GONE_SECONDS:
+                self._redis.hdel(self._key, name)
+            else:
+                found.append(Worker(name, silent, about["idle_for"], about["processes"], about["busy"]))
+        return found
+
+    def _now(self) -> float:
+        seconds, micros = self._redis.time()
+        return float(seconds + micros / 1e6)
