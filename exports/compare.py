@@ -29,6 +29,7 @@ _KINDS: Mapping[str, Kind] = {
     "probabilities": "labels",
     "dcgan-judge": "vectors",
     "semantic-logits": "semantic",
+    "box-masks": "vectors",
     "torchvision-instances": "objects",
     "yolo-seg": "objects",
     "dcgan": "picture",

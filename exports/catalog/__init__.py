@@ -14,7 +14,7 @@ from __future__ import annotations
 import difflib
 from functools import lru_cache
 
-from exports.catalog import backbones, classifiers, detectors, own, semantic, smears, yolo
+from exports.catalog import backbones, classifiers, detectors, lite0, own, semantic, yolo
 from exports.catalog.entry import Entry, Facts, Family, Library, Published
 from pipelines.errors import ParameterError
 
@@ -24,7 +24,7 @@ __all__ = ["Entry", "Facts", "Family", "Library", "Published", "catalog", "find"
 @lru_cache(maxsize=1)
 def _registry() -> dict[str, Entry]:
     made = [*own.entries(), *classifiers.entries()]
-    made += [*detectors.entries(), *yolo.entries(), *semantic.entries(), *smears.entries()]
+    made += [*detectors.entries(), *yolo.entries(), *semantic.entries(), *lite0.entries()]
     made += backbones.entries({entry.name: entry for entry in made})
     return {entry.name: entry for entry in made}
 

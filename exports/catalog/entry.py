@@ -24,6 +24,7 @@ Family: TypeAlias = Literal[
     "yolo-end2end",  # detect: (N, 6), nothing to suppress
     "semantic-logits",  # segment: (B, C, H, W) before argmax
     "torchvision-instances",  # instances: as torchvision-detection, and masks (N, 1, H, W)
+    "box-masks",  # instances: cut-outs around a detector's boxes to probabilities (B, 1, h, w) of being the object
     "yolo-seg",  # instances: (4 + C + 32, N) and prototypes (32, H / 4, W / 4)
     "dcgan",  # generate: noise to a picture in [−1, 1]
     "dcgan-judge",  # a picture to the logit of its being real: no pipeline reads it, training and `describe` do

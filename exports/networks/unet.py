@@ -37,23 +37,27 @@ class UNet(nn.Module):
     """A segmenter with one logit a class and pixel.
 
     body: gives level → map, finest first. channels: of its levels. widths: of the way back, for all but the coarsest.
+    whole: enlarge the logits to the input's size; else they have the finest level's.
     """
 
-    def __init__(self, body: nn.Module, channels: Sequence[int], widths: Sequence[int], classes: int) -> None:
+    def __init__(
+        self, body: nn.Module, channels: Sequence[int], widths: Sequence[int], classes: int, *, whole: bool = True
+    ) -> None:
         super().__init__()
-        self.body = body
+        self.body, self.whole = body, whole
         below = (*widths[1:], channels[-1])
         joined = (deep + skip for deep, skip in zip(below, channels[:-1], strict=True))
         self.up = nn.ModuleList(_Join(wide, width) for wide, width in zip(joined, widths, strict=True))
         self.head = nn.Conv2d(widths[0], classes, 1)
 
     def forward(self, pictures: Tensor) -> dict[str, Tensor]:
-        """pictures: (B, 3, H, W) float32; returns {"out": (B, classes, H, W)}, logits."""
+        """pictures: (B, 3, H, W) float32; returns {"out": (B, classes, H, W)} or at the finest level's size, logits."""
         maps: list[Tensor] = list(self.body(pictures).values())
         x = maps[-1]
         for skip, join in zip(reversed(maps[:-1]), reversed(self.up), strict=True):
             x = join(x, skip)
-        return {"out": _enlarged(self.head(x), pictures)}
+        logits = self.head(x)
+        return {"out": _enlarged(logits, pictures) if self.whole else logits}
 
 
 class _Join(nn.Module):

@@ -23,7 +23,7 @@ from pipelines.image import Limits, decode
 from pipelines.types import Boxes, Image
 
 ENTRY = "fasterrcnn-efficientnet-lite0-fpn"
-SCHEDULE = Schedule(epochs=36, batch=2, rate=5e-4, body_rate=1e-4)
+SCHEDULE = Schedule(epochs=16, batch=2, rate=5e-4, body_rate=1e-4)
 _SIDES = (352, 384, 416)  # the shorter side, another one a step
 _LEAST = 6.0  # pixels: what is left of a box at a crop's edge must be wider and higher
 _CROPPED = 0.5  # share of pictures that are seen in part
