@@ -50,6 +50,7 @@ def claims(options: Mapping[str, Any]) -> dict[str, Any]:
         ("anchor", "anchor"),
         ("pad", "pad_value"),
         ("shorter_side", "shorter_side"),
+        ("longer_side", "longer_side"),
         ("interpolation", "interpolation"),
         ("stride", "stride"),
     ):

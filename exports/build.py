@@ -86,7 +86,8 @@ def build(
 def sized(entry: Entry, size: tuple[int, int] | None) -> InputSpec:
     """The entry's input spec for another height and width.
 
-    A cropping classifier keeps the part of the picture it sees: the shorter side grows with the crop.
+    A cropping classifier keeps the part of the picture it sees: the shorter side grows with the crop. Where the shorter
+    side alone is given its size, the bound of the longer one grows with it.
     Raises ParameterError for a size the network does not take.
     """
     spec = entry.facts().input
@@ -100,10 +101,9 @@ def sized(entry: Entry, size: tuple[int, int] | None) -> InputSpec:
         raise ParameterError(
             f"{entry.name} needs at least {entry.min_size}×{entry.min_size} pixels, got {size[0]}×{size[1]}"
         )
-    resize = spec.resize
-    if resize.shorter_side:
-        shorter = round(resize.shorter_side * min(size) / min(spec.height, spec.width))
-        resize = resize.model_copy(update={"shorter_side": shorter})
+    resize, factor = spec.resize, min(size) / min(spec.height, spec.width)
+    sides = {"shorter_side": resize.shorter_side, "longer_side": resize.longer_side}
+    resize = resize.model_copy(update={name: round(side * factor) for name, side in sides.items() if side})
     return spec.model_copy(update={"height": size[0], "width": size[1], "resize": resize})
 
 

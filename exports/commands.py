@@ -194,10 +194,14 @@ Examples:
 @click.option("--mean", metavar="R,G,B", help="Taken off every pixel, 0-255. [default: 0]")
 @click.option("--std", metavar="R,G,B", help="Every pixel is divided by it. [default: 255]")
 @click.option("--imgsz", type=ImageSize(), help="The size it works best at, where the graph leaves it open.")
-@click.option("--resize", type=click.Choice(["stretch", "letterbox", "crop", "keep"]), help="How a picture is fitted.")
+@click.option("--resize", type=click.Choice(["stretch", "letterbox", "crop", "shorter-side", "keep"]),
+              help="How a picture is fitted.")  # fmt: skip
 @click.option("--anchor", type=click.Choice(["centre", "top-left"]), help="Where a letterbox puts the picture.")
 @click.option("--pad", type=click.IntRange(0, 255), help="What a letterbox fills up with. [default: 114]")
-@click.option("--shorter-side", type=click.IntRange(1), help="For crop: the shorter side before it is cropped.")
+@click.option(
+    "--shorter-side", type=click.IntRange(1), help="For crop (before it is cropped) and shorter-side: pixels."
+)
+@click.option("--longer-side", type=click.IntRange(1), help="For shorter-side: what the longer side may have at most.")
 @click.option("--interpolation", type=click.Choice(["nearest", "bilinear", "bicubic", "area"]),
               help="How it is resized.")  # fmt: skip
 @click.option("--stride", type=click.IntRange(1), help="An open input must be a multiple of it. [default: 32]")

@@ -206,7 +206,10 @@ def shape(entry: Entry, size: tuple[int, int] | None, dynamic: bool | None) -> I
             f"{entry.name} takes pictures of any size as they are, so --static would make a file that only accepts "
             f"pictures of {spec.height}×{spec.width}; --imgsz limits what it costs"
         )
-    return spec.model_copy(update={"dynamic": False, "batch": 1})
+    resize = spec.resize
+    if resize.rule == "shorter-side":  # one size for pictures of any aspect: the rest has to be padded
+        resize = resize.model_copy(update={"rule": "letterbox", "shorter_side": None, "longer_side": None})
+    return spec.model_copy(update={"dynamic": False, "batch": 1, "resize": resize})
 
 
 def check_target(target: Path) -> None:

@@ -38,23 +38,30 @@ class Resize(_Part):
     letterbox: the whole picture fits inside, the rest is `pad_value`. With a dynamic input the padding goes only to the
         next multiple of `stride`, so the network sees a rectangle, not a square.
     crop: the shorter side to `shorter_side`, then the centre height × width.
+    shorter-side: the shorter side to `shorter_side`, nothing cut off; less where the longer side would exceed
+        `longer_side`, so that a very long picture stays affordable. Padded to a multiple of `stride`.
     keep: not at all; the network takes any size (padded to a multiple of `stride`).
     antialias: smooth before shrinking, as Pillow and torchvision do; OpenCV's own resize, which YOLO networks are
         trained with, does not.
     """
 
-    rule: Literal["stretch", "letterbox", "crop", "keep"]
+    rule: Literal["stretch", "letterbox", "crop", "shorter-side", "keep"]
     interpolation: Literal["nearest", "bilinear", "bicubic", "area"] = "bilinear"
     antialias: bool = False
     shorter_side: int | None = Field(None, ge=1)
+    longer_side: int | None = Field(None, ge=1)
     pad_value: int = Field(114, ge=0, le=255)
     anchor: Literal["centre", "top-left"] = "centre"
     stride: int = Field(32, ge=1)
 
     @model_validator(mode="after")
-    def _crop_needs_a_side(self) -> Resize:
-        if (self.rule == "crop") != (self.shorter_side is not None):
-            raise ValueError("shorter_side belongs to the rule 'crop' and only to it")
+    def _sides_belong_to_their_rules(self) -> Resize:
+        if (self.rule in ("crop", "shorter-side")) != (self.shorter_side is not None):
+            raise ValueError("shorter_side belongs to the rules 'crop' and 'shorter-side', and only to them")
+        if (self.rule == "shorter-side") != (self.longer_side is not None):
+            raise ValueError("longer_side belongs to the rule 'shorter-side' and only to it")
+        if self.longer_side is not None and self.shorter_side is not None and self.longer_side < self.shorter_side:
+            raise ValueError(f"longer_side {self.longer_side} is less than shorter_side {self.shorter_side}")
         return self
 
 
@@ -83,6 +90,12 @@ class InputSpec(_Part):
         channels = 1 if self.colour == "GRAY" else 3
         if len(self.mean) != channels or len(self.std) != channels:
             raise ValueError(f"mean and std need {channels} values each for colour {self.colour}")
+        return self
+
+    @model_validator(mode="after")
+    def _any_size_for_a_shorter_side(self) -> InputSpec:
+        if self.resize.rule == "shorter-side" and not self.dynamic:
+            raise ValueError("the rule 'shorter-side' gives inputs of many sizes: input.dynamic must be true")
         return self
 
 

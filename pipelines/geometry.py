@@ -78,12 +78,11 @@ def plan_fit(size: tuple[int, int], spec: InputSpec) -> Fit:
     if resize.rule == "stretch":
         scale = (spec.width / width, spec.height / height)
         return Fit(scale, (0, 0), target, target, size)
+    if resize.rule == "shorter-side":
+        scaled = _to_shorter_side(size, resize.shorter_side or min(target), resize.longer_side)
+        return Fit((scaled[1] / width, scaled[0] / height), (0, 0), scaled, _up_to_stride(scaled, resize.stride), size)
     if resize.rule == "crop":
-        side = resize.shorter_side or min(target)
-        # torchvision's Resize: the shorter side exactly, the longer one truncated
-        short, long = min(size), max(size)
-        scaled_long = int(side * long / short)
-        scaled = (side, scaled_long) if height <= width else (scaled_long, side)
+        scaled = _to_shorter_side(size, resize.shorter_side or min(target))
         # torchvision's CenterCrop rounds half to even, like Python's round
         shift = (-round((scaled[1] - spec.width) / 2.0), -round((scaled[0] - spec.height) / 2.0))
         return Fit((scaled[1] / width, scaled[0] / height), shift, scaled, target, size)
@@ -148,6 +147,14 @@ def _resize(pixels: Image, size: tuple[int, int], resize: Resize, out: Image | N
         pixels, (size[1], size[0]), dst=out, interpolation=_INTERPOLATION[resize.interpolation]
     )
     return resized
+
+
+def _to_shorter_side(size: tuple[int, int], side: int, most: int | None = None) -> tuple[int, int]:
+    """torchvision's Resize: the shorter side exactly, the longer one truncated; both less if that exceeds `most`."""
+    short, long = side, int(side * max(size) / min(size))
+    if most is not None and long > most:
+        short, long = max(1, int(most * short / long)), most
+    return (short, long) if size[0] <= size[1] else (long, short)
 
 
 def _up_to_stride(size: tuple[int, int], stride: int) -> tuple[int, int]:

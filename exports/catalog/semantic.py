@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 _DATA = "COCO train2017, the pictures and classes of Pascal VOC"
+LONGEST = 4  # times the shorter side; no photograph is longer
 _NETWORKS = {
     "fcn-resnet50": "fcn_resnet50",
     "deeplabv3-resnet50": "deeplabv3_resnet50",
@@ -65,15 +66,19 @@ def _facts(builder: str) -> Facts:
             batch=None,
             mean=scaled(transforms.mean),
             std=scaled(transforms.std),
-            # No padding (stride 1): these networks were never shown any.
-            resize=Resize(rule="letterbox", interpolation=transforms.interpolation.value, stride=1),
+            # As torchvision's own preset, which all published figures are with; no padding (stride 1): these networks
+            # were never shown any. The longer side is bounded, or a strip of a picture would cost without limit.
+            resize=Resize(
+                rule="shorter-side",
+                interpolation=transforms.interpolation.value,
+                antialias=bool(transforms.antialias),
+                shorter_side=side,
+                longer_side=LONGEST * side,
+                stride=1,
+            ),
         ),
         names=tuple(weights.meta["categories"]),
         outputs=("logits",),
         weights=torchvision_source(weights, _DATA),
         published=published(weights),
-        notes=(
-            f"torchvision evaluates with the shorter side at {side}; here the longer side is, so that no picture "
-            "costs more than a square one",
-        ),
     )

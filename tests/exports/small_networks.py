@@ -75,7 +75,7 @@ def detector(masks: bool) -> Entry:
 def segmenter() -> Entry:
     spec = InputSpec(
         name="image", height=96, width=96, dynamic=True, batch=None, mean=ZERO, std=BYTE,
-        resize=Resize(rule="letterbox", stride=1),
+        resize=Resize(rule="shorter-side", shorter_side=96, longer_side=384, antialias=True, stride=1),
     )  # fmt: skip
     facts = Facts(input=spec, names=("sky", "land", "sea", "rest"), outputs=("logits",))
     return entry("small-segmenter", "segment", "semantic-logits", facts, Segmenter)

@@ -7,10 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from exports.catalog import Entry, catalog, find
+from exports.pictures import at_hand, sized
 from pipelines.errors import ParameterError
+from pipelines.geometry import fit, plan_fit
+from pipelines.tensor import Workspace, to_tensor
 
 REQUIRED = {
     *("lenet5", "alexnet", "vgg16", "vgg19", "googlenet", "se-resnet50", "efficientnet-lite0"),
@@ -101,6 +105,24 @@ def test_the_preprocessing_of_a_timm_network_is_that_of_timms_own_transform() ->
     side = resize.size if isinstance(resize.size, int) else resize.size[0]
     assert (spec.resize.shorter_side, spec.height, spec.width) == (side, *crop.size)
     assert spec.resize.interpolation == resize.interpolation.value
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("size", [(480, 640), (427, 640), (640, 361)], ids=str)
+def test_the_preprocessing_of_a_segmenter_is_that_of_torchvisions_own_transform(size: tuple[int, int]) -> None:
+    torch = pytest.importorskip("torch")
+    from torchvision.models import get_model_weights
+
+    spec = find("fcn-resnet50").facts().input
+    pixels = sized(next(at_hand()), size)
+    plan = plan_fit(size, spec)
+
+    expected = get_model_weights("fcn_resnet50").DEFAULT.transforms()(torch.from_numpy(pixels).permute(2, 0, 1))
+    ours = to_tensor(fit(pixels, plan, spec.resize, np.empty((*plan.padded, 3), np.uint8)), spec, Workspace())[0]
+
+    assert ours.shape == tuple(expected.shape)
+    # OpenCV and PyTorch round differently, by less than a step of 255 on average
+    assert np.abs(ours - expected.numpy()).mean() < 1 / 255 / 0.225
 
 
 @pytest.mark.torch

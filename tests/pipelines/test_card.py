@@ -22,11 +22,13 @@ FINITE = st.floats(-1e6, 1e6, allow_nan=False)
 
 @st.composite
 def resizes(draw: st.DrawFn) -> Resize:
-    rule = draw(st.sampled_from(["stretch", "letterbox", "crop", "keep"]))
+    rule = draw(st.sampled_from(["stretch", "letterbox", "crop", "shorter-side", "keep"]))
+    side = draw(st.integers(1, 4096))
     return Resize(
         rule=rule,
         interpolation=draw(st.sampled_from(["nearest", "bilinear", "bicubic", "area"])),
-        shorter_side=draw(st.integers(1, 4096)) if rule == "crop" else None,
+        shorter_side=side if rule in ("crop", "shorter-side") else None,
+        longer_side=draw(st.integers(side, 16384)) if rule == "shorter-side" else None,
         pad_value=draw(st.integers(0, 255)),
         anchor=draw(st.sampled_from(["centre", "top-left"])),
         stride=draw(st.integers(1, 128)),
@@ -37,6 +39,7 @@ def resizes(draw: st.DrawFn) -> Resize:
 def inputs(draw: st.DrawFn) -> InputSpec:
     colour = draw(st.sampled_from(["RGB", "BGR", "GRAY"]))
     channels = 1 if colour == "GRAY" else 3
+    resize = draw(resizes())
     return InputSpec(
         name=draw(TEXT),
         layout=draw(st.sampled_from(["NCHW", "NHWC", "CHW"])),
@@ -44,11 +47,11 @@ def inputs(draw: st.DrawFn) -> InputSpec:
         colour=colour,
         height=draw(st.integers(1, 16384)),
         width=draw(st.integers(1, 16384)),
-        dynamic=draw(st.booleans()),
+        dynamic=resize.rule == "shorter-side" or draw(st.booleans()),
         batch=draw(st.none() | st.integers(1, 64)),
         mean=tuple(draw(st.lists(FINITE, min_size=channels, max_size=channels))),
         std=tuple(draw(st.lists(st.floats(1e-3, 1e6), min_size=channels, max_size=channels))),
-        resize=draw(resizes()),
+        resize=resize,
     )
 
 
@@ -113,10 +116,32 @@ def test_a_std_that_is_not_positive_is_refused(std: float) -> None:
         InputSpec(name="x", height=1, width=1, mean=(0.0,) * 3, std=(1.0, std, 1.0), resize=Resize(rule="stretch"))
 
 
-@pytest.mark.parametrize(("rule", "side"), [("crop", None), ("stretch", 256), ("letterbox", 256), ("keep", 1)])
-def test_a_shorter_side_belongs_to_crop_and_only_to_it(rule: Any, side: int | None) -> None:
-    with pytest.raises(ValidationError, match="shorter_side belongs to the rule 'crop'"):
+@pytest.mark.parametrize(
+    ("rule", "side"), [("crop", None), ("shorter-side", None), ("stretch", 256), ("letterbox", 256), ("keep", 1)]
+)
+def test_a_shorter_side_belongs_to_its_rules_and_only_to_them(rule: Any, side: int | None) -> None:
+    with pytest.raises(ValidationError, match="shorter_side belongs to the rules 'crop' and 'shorter-side'"):
         Resize(rule=rule, shorter_side=side)
+
+
+@pytest.mark.parametrize(
+    ("rule", "longer", "said"),
+    [
+        ("crop", 512, "longer_side belongs to the rule 'shorter-side'"),
+        ("shorter-side", None, "longer_side belongs to the rule 'shorter-side'"),
+        ("shorter-side", 200, "longer_side 200 is less than shorter_side 256"),
+    ],
+)
+def test_a_longer_side_bounds_a_shorter_one_and_nothing_else(rule: Any, longer: int | None, said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        Resize(rule=rule, shorter_side=256, longer_side=longer)
+
+
+def test_a_shorter_side_needs_an_input_of_any_size() -> None:
+    resize = Resize(rule="shorter-side", shorter_side=256, longer_side=512)
+
+    with pytest.raises(ValidationError, match="dynamic must be true"):
+        InputSpec(name="x", height=256, width=256, mean=(0.0,) * 3, std=(1.0,) * 3, resize=resize)
 
 
 @settings(max_examples=30, deadline=None)

@@ -16,14 +16,16 @@ EVERYTHING = [
     Resize(rule="letterbox", anchor="top-left"),
     Resize(rule="stretch"),
     Resize(rule="crop", shorter_side=256),
+    Resize(rule="shorter-side", shorter_side=256, longer_side=1024),
     Resize(rule="keep"),
 ]
 
 
 def spec_of(resize: Resize, height: int = 320, width: int = 320, *, dynamic: bool = False) -> InputSpec:
     return InputSpec(
-        name="images", height=height, width=width, dynamic=dynamic, mean=(0, 0, 0), std=(1, 1, 1), resize=resize
-    )
+        name="images", height=height, width=width, dynamic=dynamic or resize.rule == "shorter-side",
+        mean=(0, 0, 0), std=(1, 1, 1), resize=resize,
+    )  # fmt: skip
 
 
 def random_boxes(count: int, seed: int) -> np.ndarray:
@@ -78,6 +80,23 @@ def test_a_crop_lies_where_torchvision_puts_it(size: tuple[int, int]) -> None:
 
     assert tuple(resized.shape[-2:]) == plan.scaled
     assert (-plan.shift[1], -plan.shift[0]) == (int(cropped[0, 0, 0]), int(cropped[1, 0, 0]))
+
+
+@pytest.mark.torch
+@settings(deadline=None)
+@given(height=edges, width=edges, stride=st.sampled_from([1, 32]))
+def test_a_shorter_side_is_resized_to_torchvisions_size_and_padded_to_the_stride(
+    height: int, width: int, stride: int
+) -> None:
+    functional = pytest.importorskip("torchvision.transforms.functional")
+    resize = Resize(rule="shorter-side", shorter_side=256, longer_side=1024, stride=stride)
+
+    plan = plan_fit((height, width), spec_of(resize))
+
+    expected = functional._compute_resized_output_size((height, width), [256], 1024)
+    assert plan.scaled == tuple(max(1, side) for side in expected)  # torchvision fails on a side of 0
+    assert all(padded % stride == 0 and 0 <= padded - scaled < stride
+               for padded, scaled in zip(plan.padded, plan.scaled, strict=True))  # fmt: skip
 
 
 @pytest.mark.torch
