@@ -70,10 +70,11 @@ def train(pictures: Tensor, digits: Tensor, epochs: int = EPOCHS) -> nn.Module:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=epochs * batches)
     for epoch in range(epochs):
         order, total = torch.randperm(len(pictures)), 0.0
-        for chosen in order[: batches * BATCH].split(BATCH):
+        for first in range(0, batches * BATCH, BATCH):
+            chosen = order[first : first + BATCH]
             loss = nn.functional.cross_entropy(network(moved(pictures[chosen], SHIFT)), digits[chosen])
             optimizer.zero_grad()
-            loss.backward()
+            torch.autograd.backward([loss])
             optimizer.step()
             schedule.step()
             total += loss.item()
