@@ -16,11 +16,14 @@ SHIPPED = Path(__file__).parent / "models"
 
 @dataclass(frozen=True, slots=True)
 class PipelineEntry:
-    """A pipeline by name: the tasks of the models it runs, the one it runs unless told otherwise, a line about it."""
+    """A pipeline by name: the tasks of the models it runs, the one it runs unless told otherwise, a line about it.
+
+    default_model: None where none is shipped, so that `--model` is needed.
+    """
 
     name: str
     tasks: tuple[Task, ...]
-    default_model: str
+    default_model: str | None
     summary: str
 
 
@@ -33,6 +36,13 @@ PIPELINES: dict[str, PipelineEntry] = {
         PipelineEntry("detect", ("detect",), "ssd-mobilenet-v2", "where things are: boxes, labels and scores"),
         PipelineEntry("segment", ("segment",), "smears-semantic", "what every pixel belongs to: a class a pixel"),
         PipelineEntry("instances", ("instances",), "smears-yolo-seg", "which pixels each object covers: a mask each"),
+        PipelineEntry(
+            "portrait",
+            ("portrait", "segment", "instances"),
+            "selfie",
+            "people before a blurred, replaced or transparent background",
+        ),
+        PipelineEntry("stylize", ("stylize",), None, "the picture repainted in a style"),
     )
 }
 
@@ -92,9 +102,17 @@ def find_model(name: str) -> Path:
 def model_for(pipeline: PipelineEntry, model: str | None) -> tuple[Path, Card]:
     """Find the model a pipeline should run and check that it is for the pipeline's task.
 
-    Raises ParameterError if it is for another task, or as `find_model` and `read_card`.
+    Raises ParameterError if it is for another task, or none was named and none is shipped, or as `find_model` and
+    `read_card`.
     """
-    path = find_model(model or pipeline.default_model)
+    wanted = model or pipeline.default_model
+    if wanted is None:
+        listed = " or ".join(f"`pixelmill models --task {task}`" for task in pipeline.tasks)
+        raise ParameterError(
+            f"{pipeline.name} needs --model NAME or FILE, there is none of its own: {listed} lists what can run, "
+            "`pixelmill export` makes one"
+        )
+    path = find_model(wanted)
     card = read_card(path)
     if card.task not in pipeline.tasks:
         listed = " or ".join(f"`pixelmill models --task {task}`" for task in pipeline.tasks)

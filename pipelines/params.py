@@ -6,10 +6,11 @@ import difflib
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from pipelines.backdrop import checksum, is_colour, settled_path
 from pipelines.card import Card, first_error
 from pipelines.errors import ParameterError
 
@@ -26,6 +27,11 @@ class Params(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     pipeline: ClassVar[str]
     full_size: ClassVar[bool] = False
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Paths of the files that the parameters name, which a worker must be allowed to read."""
+        return ()
 
 
 class ClassifyParams(Params):
@@ -59,8 +65,68 @@ class SegmentParams(Params):
     classes: tuple[ClassName, ...] = Field((), description="show only these classes, the rest as the first class")
 
 
+WHITE = "#ffffff"
+
+
+class PortraitParams(Params):
+    """Parameters of `portrait`.
+
+    A background that is given without an effect asks for `replace`. The picture's checksum is filled in where it is
+    missing, so that results computed with another picture of the same name are not taken for these.
+    """
+
+    pipeline = "portrait"
+    full_size = True
+    effect: Literal["blur", "replace", "cutout"] = Field("blur", description="what becomes of the background")
+    blur: float = Field(2.0, ge=0.1, le=10, description="blur's radius in percent of the picture's longer side")
+    background: str = Field(WHITE, min_length=1, description="colour #rrggbb or path of a picture, for `replace`")
+    background_sha256: str | None = Field(None, validate_default=True, description="checksum of that picture")
+    feather: float = Field(0.0, ge=0, le=5, description="wider edge, in percent of the picture's longer side")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_background_asks_for_replace(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and "background" in given and "effect" not in given:
+            return {**given, "effect": "replace"}
+        return given
+
+    @field_validator("background")
+    @classmethod
+    def _colour_or_whole_path(cls, value: str) -> str:
+        return value.lower() if is_colour(value) else settled_path(value)
+
+    @field_validator("background_sha256")
+    @classmethod
+    def _of_the_picture(cls, value: str | None, info: ValidationInfo) -> str | None:
+        background = info.data.get("background", WHITE)
+        return None if is_colour(background) else value or checksum(background)
+
+    @model_validator(mode="after")
+    def _only_what_the_effect_uses(self) -> PortraitParams:
+        if self.effect != "replace" and self.background != WHITE:
+            raise ValueError(f"background belongs to the effect 'replace', not to {self.effect!r}")
+        return self
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The background picture, if there is one."""
+        return () if is_colour(self.background) else (self.background,)
+
+
+class StylizeParams(Params):
+    """Parameters of `stylize`."""
+
+    pipeline = "stylize"
+    full_size = True
+    strength: float = Field(1.0, ge=0, le=1, description="how much of the style: 0 the picture itself, 1 all of it")
+    original_colours: bool = Field(
+        False, description="take only light and shade from the style, colours from the picture"
+    )
+
+
 PARAMS: dict[str, type[Params]] = {
-    model.pipeline: model for model in (ClassifyParams, DetectParams, InstancesParams, SegmentParams)
+    model.pipeline: model
+    for model in (ClassifyParams, DetectParams, InstancesParams, SegmentParams, PortraitParams, StylizeParams)
 }
 
 

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from pipelines import classify, detect, instances, segment
+from pipelines import classify, detect, instances, portrait, segment, stylize
 from pipelines.card import Card, Provider
 from pipelines.errors import ImageError, ParameterError
 from pipelines.geometry import Fit, fit, plan_fit
@@ -28,7 +28,9 @@ from pipelines.params import (
     DetectParams,
     InstancesParams,
     Params,
+    PortraitParams,
     SegmentParams,
+    StylizeParams,
     fingerprint,
     resolve_params,
 )
@@ -85,7 +87,7 @@ class Pipeline:
         self.card: Card = session.card
         self.params = params
         self.limits = limits or Limits()
-        self._read = _reader(self.card, params)
+        self._read = _reader(self.card, params, self.limits)
         self._workspaces: LifoQueue[Workspace] = LifoQueue()
         spec = self.card.input
         # a letterbox or a stretch needs the input's size, a crop the shorter side; a decode well above that is waste
@@ -286,13 +288,17 @@ def with_timing(result: Result, **stages_ms: float) -> Result:
     return replace(result, timings_ms={**result.timings_ms, **stages_ms})
 
 
-def _reader(card: Card, params: Params) -> Reader:
+def _reader(card: Card, params: Params, limits: Limits) -> Reader:
     if isinstance(params, ClassifyParams):
         return _without_pixels(classify.reader(card, params))
     if isinstance(params, InstancesParams):  # before DetectParams, whose parameters it has too
         return _without_pixels(instances.reader(card, params))
     if isinstance(params, SegmentParams):
         return _without_pixels(segment.reader(card, params))
+    if isinstance(params, PortraitParams):
+        return portrait.reader(card, params, limits)
+    if isinstance(params, StylizeParams):
+        return stylize.reader(card, params)
     if isinstance(params, DetectParams):
         return _without_pixels(detect.reader(card, params))
     raise ParameterError(f"no pipeline runs the task {card.task!r}")

@@ -1,0 +1,244 @@
+"""A person in front of a blurred, replaced or transparent background.
+
+The person comes from a matte network, from the class `person` of a semantic segmenter, or from the objects called
+`person` of an instance segmenter; `matte` gives it a soft edge, `matte_colours` the colours on its two sides.
+
+The picture is put together in pieces: one that is all person or all background is copied, only along the contour is
+there something to compute. So a large photograph costs little time, and no array of numbers of its size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines import instances
+from pipelines.backdrop import Backdrop, read_backdrop
+from pipelines.card import Card
+from pipelines.enlarge import sample, taps
+from pipelines.errors import CardError
+from pipelines.geometry import Fit
+from pipelines.image import Limits
+from pipelines.masks import PlacedMask
+from pipelines.matte import Matte, alpha_of, refine, settle
+from pipelines.matte_colours import Sides, lens_blur, person_colours, sides
+from pipelines.params import InstancesParams, PortraitParams
+from pipelines.results import RenderedPicture
+from pipelines.types import FloatArray, Image, Tensor
+
+PERSON = "person"
+_GRID = 128  # cells of the longer side to which the masks of segmenters, soft by nature, are brought
+_PIECE = 192  # pixels a side, about
+_INSTANCE_SCORE = 0.5  # of a person that is kept
+
+# One picture's outputs and how it lay in the input → (h, w) float32 in [0, 1] over the whole picture.
+Masker: TypeAlias = Callable[[Sequence[Tensor], Fit], FloatArray]
+
+
+def reader(
+    card: Card, params: PortraitParams, limits: Limits | None = None
+) -> Callable[[Sequence[Tensor], Fit, Image | None], RenderedPicture]:
+    """Build the function that turns one picture and its outputs into the picture with the effect.
+
+    Where nobody is found the picture stays as it is, and `facts["person_share"]` is 0.
+    Raises CardError for a model that tells no persons apart, ParameterError for a background that can't be read.
+    """
+    mask = _masker(card)
+    backdrop = read_backdrop(params.background, params.background_sha256, limits or Limits())
+
+    def read(outputs: Sequence[Tensor], fit: Fit, pixels: Image | None) -> RenderedPicture:
+        if pixels is None or pixels.shape[:2] != fit.size:
+            raise ValueError("portrait needs the picture at its full size beside the network's outputs")
+        settled = settle(mask(outputs, fit))
+        if not settled.any():
+            return RenderedPicture(_unchanged(pixels, params.effect), {"effect": params.effect, "person_share": 0.0})
+        matte = refine(pixels, settled, params.feather)
+        facts = {"effect": params.effect, "person_share": round(matte.share, 4)}
+        return RenderedPicture(apply(pixels, matte, params, backdrop), facts)
+
+    return read
+
+
+def apply(pixels: Image, matte: Matte, params: PortraitParams, backdrop: Backdrop) -> NDArray[np.uint8]:
+    """Put the person before another background.
+
+    pixels: (H, W, 3) uint8 RGB, the picture the matte was refined for.
+    Returns (H, W, 3) uint8 RGB, or for the effect `cutout` (H, W, 4) with straight alpha.
+    """
+    around = sides(matte)
+    height, width = matte.size
+    behind: FloatArray | Image | None = None
+    if params.effect == "blur":
+        behind = lens_blur(matte, around, params.blur / 100 * max(height, width) / matte.step)
+    elif params.effect == "replace":
+        behind = backdrop.for_size(matte.size)
+    out = np.empty((height, width, 4 if params.effect == "cutout" else 3), np.uint8)
+    if params.effect == "replace" and behind is None:
+        out[:] = backdrop.colour
+    for piece in _pieces(matte):
+        _fill(piece, pixels, matte, around, behind, out)
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """A rectangle of the picture and of the reduced picture: rows and columns, first and past the last."""
+
+    rows: slice
+    columns: slice
+    small_rows: slice
+    small_columns: slice
+
+
+def _pieces(matte: Matte) -> Iterator[_Piece]:
+    step, (height, width) = matte.step, matte.size
+    cells = max(1, _PIECE // step)
+    for top in range(0, matte.alpha.shape[0], cells):
+        for left in range(0, matte.alpha.shape[1], cells):
+            bottom, right = min(top + cells, matte.alpha.shape[0]), min(left + cells, matte.alpha.shape[1])
+            yield _Piece(
+                slice(top * step, min(bottom * step, height)),
+                slice(left * step, min(right * step, width)),
+                slice(top, bottom),
+                slice(left, right),
+            )
+
+
+def _fill(
+    piece: _Piece,
+    pixels: Image,
+    matte: Matte,
+    around: Sides,
+    behind: FloatArray | Image | None,
+    out: NDArray[np.uint8],
+) -> None:
+    """Compute one piece of `out`, which holds the background already where that is one colour."""
+    where = piece.rows, piece.columns
+    shown, target = pixels[where], out[where]
+    # a neighbouring cell takes part in what lies between: whether a piece is plain is asked with them
+    wide = _with_neighbours(matte.bounds, piece)
+    transparent = target.shape[2] == 4
+    if wide.min() >= 1:
+        target[..., :3] = shown
+        if transparent:
+            target[..., 3] = 255
+        return
+    background = _background(behind, piece, matte, target)
+    if wide.max() <= 0:
+        target[:] = 0 if transparent else np.rint(background)
+        return
+    colours = shown.astype(np.float32) * np.float32(1 / 255)
+    alpha = alpha_of(colours, _enlarged(matte.slopes, piece, matte.step), _enlarged(matte.bounds, piece, matte.step))
+    person, other = (_enlarged(side, piece, matte.step) for side in (around.person, around.background))
+    own = person_colours(colours, alpha, person, other) * np.float32(255)
+    if transparent:
+        target[..., :3] = np.rint(own)
+        target[..., 3] = np.rint(alpha * np.float32(255))
+        target[target[..., 3] == 0] = 0  # compresses well, and shows nothing of the background
+        return
+    mixed = background.astype(np.float32)  # a copy, also where it is float32 already
+    mixed += alpha[..., None] * (own - mixed)
+    target[:] = np.rint(mixed)
+
+
+def _background(
+    behind: FloatArray | Image | None, piece: _Piece, matte: Matte, target: NDArray[np.uint8]
+) -> NDArray[np.uint8] | FloatArray:
+    """What lies behind this piece: a part of a picture of full size, of a blurred small one, or what is there."""
+    if behind is None:
+        return target
+    if behind.dtype == np.uint8:
+        return behind[piece.rows, piece.columns]
+    blurred: FloatArray = behind  # type: ignore[assignment]  # what is not a picture of bytes is the blurred one
+    return _enlarged(blurred, piece, matte.step) * np.float32(255)
+
+
+def _with_neighbours(values: FloatArray, piece: _Piece) -> FloatArray:
+    rows, columns = piece.small_rows, piece.small_columns
+    return values[max(0, rows.start - 1) : rows.stop + 1, max(0, columns.start - 1) : columns.stop + 1]
+
+
+def _enlarged(values: FloatArray, piece: _Piece, step: int) -> FloatArray:
+    """Enlarge one piece of an array of the reduced size, (h, w, C), bilinearly, as if the whole had been enlarged."""
+    rows, columns = piece.small_rows, piece.small_columns
+    if step == 1:
+        return values[rows, columns]
+    part = _with_neighbours(values, piece)
+    # at the picture's edge the missing neighbour is the edge itself
+    above, left = int(rows.start == 0), int(columns.start == 0)
+    below, right = int(rows.stop == values.shape[0]), int(columns.stop == values.shape[1])
+    part = np.pad(part, ((above, below), (left, right), (0, 0)), mode="edge")
+    large = cv2.resize(part, (part.shape[1] * step, part.shape[0] * step), interpolation=cv2.INTER_LINEAR)
+    height, width = piece.rows.stop - piece.rows.start, piece.columns.stop - piece.columns.start
+    inside: FloatArray = large[step : step + height, step : step + width]  # type: ignore[assignment]
+    return inside
+
+
+def _unchanged(pixels: Image, effect: str) -> NDArray[np.uint8]:
+    if effect != "cutout":
+        return pixels.copy()
+    opaque = np.full(pixels.shape[:2], 255, np.uint8)
+    return np.dstack([pixels, opaque])
+
+
+def _masker(card: Card) -> Masker:
+    if card.input.resize.rule == "crop":
+        raise CardError(f"model {card.name!r} crops its input, so it does not see the whole picture: portrait must")
+    if card.family == "matte":
+        return lambda outputs, fit: _over_picture(outputs[0].reshape(1, *outputs[0].shape[-2:]), fit, None)[0]
+    if PERSON not in card.names:
+        some = ", ".join(card.names[:4]) or "none"
+        raise CardError(f"model {card.name!r} tells no class {PERSON!r} apart (it has {some} …): portrait needs it")
+    person = card.names.index(PERSON)
+    if card.family == "semantic-logits":
+        return lambda outputs, fit: _probability(_over_picture(outputs[0], fit, _GRID), person)
+    if card.family in instances.FAMILIES:
+        read = instances.reader(card, InstancesParams(score=_INSTANCE_SCORE, classes=(PERSON,)))
+        return lambda outputs, fit: _union(read(outputs, fit).masks, fit.size)
+    raise CardError(
+        f"model {card.name!r} is of family {card.family!r}: portrait reads matte, semantic-logits, instances"
+    )
+
+
+def _over_picture(maps: Tensor, fit: Fit, most: int | None) -> FloatArray:
+    """Cut the picture's part out of maps over the network's input.
+
+    maps: (C, h, w). most: cells of the longer side, fewer if there are more; None leaves them as they are.
+    Returns (C, h', w') float32 over the whole picture.
+    """
+    ratios = [maps.shape[1 + axis] / fit.padded[axis] for axis in (0, 1)]
+    spans = [fit.scaled[axis] * ratios[axis] for axis in (0, 1)]
+    shrink = 1.0 if most is None else min(1.0, most / max(spans))
+    axes = []
+    for axis in (0, 1):
+        cells = max(1, round(spans[axis] * shrink))
+        shift = fit.shift[1 - axis] * ratios[axis]
+        last = min(maps.shape[1 + axis] - 1, int(np.ceil(shift + spans[axis])) - 1)
+        axes.append(taps(0, cells, spans[axis] / cells, shift, int(shift), last))
+    return sample(maps, *axes)
+
+
+def _probability(logits: FloatArray, index: int) -> FloatArray:
+    """Softmax of one class. logits: (C, h, w). Returns (h, w) float32."""
+    exponents = np.exp(logits - logits.max(axis=0))
+    probability: FloatArray = exponents[index] / exponents.sum(axis=0)
+    return probability
+
+
+def _union(masks: Sequence[PlacedMask], size: tuple[int, int]) -> FloatArray:
+    """All masks together, on a grid coarse enough for their edges, which follow a grid of the network's own."""
+    whole = np.zeros(size, np.uint8)
+    for mask in masks:
+        height, width = mask.pixels.shape
+        whole[mask.y : mask.y + height, mask.x : mask.x + width] |= mask.pixels.astype(np.uint8)
+    shrink = min(1.0, _GRID / max(size))
+    grid = max(1, round(size[1] * shrink)), max(1, round(size[0] * shrink))
+    averaged: FloatArray = cv2.resize(  # type: ignore[assignment]
+        whole.astype(np.float32), grid, interpolation=cv2.INTER_AREA
+    )
+    return averaged
