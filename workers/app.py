@@ -7,10 +7,11 @@ worker's parent process must stay light and fork clean children. Sessions are bu
 from __future__ import annotations
 
 import os
+from threading import Event
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_process_init
+from celery.signals import worker_process_init, worker_ready, worker_shutdown
 
 from workers import transport
 from workers.process import die_with_parent
@@ -63,6 +64,7 @@ def make_app(broker: str | None = None) -> Celery:
 
 
 app = make_app()
+_stewards: list[Event] = []
 
 
 def worker_queues() -> str:
@@ -86,3 +88,19 @@ def _child_started(**_: Any) -> None:
     from workers import tasks
 
     tasks.warm_up()
+
+
+@worker_ready.connect  # type: ignore[untyped-decorator]
+def _worker_ready(**_: Any) -> None:
+    # after the pool has forked its first children, so that they inherit no thread
+    from workers.steward import start_steward
+
+    config = settings()
+    assert config.broker is not None  # noqa: S101 - a worker without a broker does not start
+    _stewards.append(start_steward(config.broker, config.store or config.broker, config.queue))
+
+
+@worker_shutdown.connect  # type: ignore[untyped-decorator]
+def _worker_shutdown(**_: Any) -> None:
+    while _stewards:
+        _stewards.pop().set()

@@ -1,24 +1,27 @@
-"""Cutting a job into shards, and bringing back those whose worker died."""
+"""Cutting a job into shards, and feeding them to the queue from the list beside its results."""
 
 from __future__ import annotations
 
+import base64
 import json
-import subprocess
-import sys
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import workers.feeder
 from tests.workers.test_jobs import a_spec
 from workers.app import make_app
 from workers.embedded import EmbeddedBroker
-from workers.errors import BrokerError
+from workers.errors import BrokerError, OutputError
 from workers.feeder import WINDOW, Feeder, cut
-from workers.jobs import JobSpec, Shard, new_attempt
+from workers.jobs import JobSpec, Shard
+from workers.manifest import ManifestWriter, manifest_path
+from workers.registry import Head, Registry
 from workers.store import JobStore
 
 QUEUE = "pixelmill-test"
@@ -57,131 +60,157 @@ def test_the_last_shards_are_small_so_that_no_hand_works_alone() -> None:
 
 
 @pytest.fixture
-def spec(store: JobStore) -> JobSpec:
-    spec = a_spec()
-    store.create(spec.job)
-    return spec
+def registry(store: JobStore) -> Registry:
+    return Registry(store)
 
 
 @pytest.fixture
-def feeder(broker: EmbeddedBroker, store: JobStore, spec: JobSpec) -> Feeder:
-    shards = iter([(f"{n}.jpg",) for n in range(300)])
-    return Feeder(make_app(broker.url), store, spec, shards, QUEUE)
+def feeder(broker: EmbeddedBroker, registry: Registry) -> Feeder:
+    return Feeder(make_app(broker.url), registry, QUEUE)
 
 
-def published(store: JobStore) -> list[str]:
+@pytest.fixture
+def spec(registry: Registry, tmp_path: Path) -> JobSpec:
+    """A job of 300 shards of one image, wholly listed."""
+    spec = a_spec(output=str(tmp_path))
+    registry.create(spec, "photos/", "client")
+    with ManifestWriter(tmp_path, spec.job) as manifest:
+        for number in range(300):
+            manifest.append((f"{number}.jpg",))
+    registry.listing(spec.job, 300, 0, shards=300)
+    return spec
+
+
+def published(store: JobStore, queue: str = QUEUE) -> list[str]:
     """Keys of the shards whose messages lie in the queue, the oldest first."""
-    bodies = [json.loads(message)["body"] for message in reversed(store.redis.lrange(QUEUE, 0, -1))]
-    import base64
-
+    bodies = [json.loads(message)["body"] for message in reversed(store.redis.lrange(queue, 0, -1))]
     payloads = [json.loads(base64.b64decode(body))[0][0] for body in bodies]
     return [Shard.model_validate(payload).key for payload in payloads]
 
 
-def test_no_more_than_a_window_of_shards_is_submitted(store: JobStore, spec: JobSpec, feeder: Feeder) -> None:
-    feeder.feed(0)
-
-    assert store.progress(spec.job).open == WINDOW
-    assert published(store) == [f"{n:08}" for n in range(WINDOW)]
-    feeder.feed(WINDOW)
-    assert feeder.images == WINDOW
-    feeder.feed(WINDOW - 2)
-    assert (feeder.images, feeder.exhausted) == (WINDOW + 2, False)
-    feeder.feed(0)
-    feeder.feed(0)
-    assert (feeder.images, feeder.exhausted) == (300, True)
+def head_of(registry: Registry, spec: JobSpec) -> Head:
+    head = registry.head(spec.job)
+    assert head is not None
+    return head
 
 
-def drain(store: JobStore) -> None:
-    """Take every message, as a worker does that then dies."""
-    store.redis.delete(QUEUE)
+def test_no_more_than_a_window_of_shards_is_submitted(registry: Registry, spec: JobSpec, feeder: Feeder) -> None:
+    assert feeder.feed(head_of(registry, spec), 0) == WINDOW
+    assert registry.store.progress(spec.job).open == WINDOW
+    assert published(registry.store) == [f"{n:08}" for n in range(WINDOW)]
+
+    assert feeder.feed(head_of(registry, spec), WINDOW) == 0
+    assert feeder.feed(head_of(registry, spec), WINDOW - 2) == 2
+    assert not head_of(registry, spec).is_fed
+    assert feeder.feed(head_of(registry, spec), 0) == WINDOW
+    assert feeder.feed(head_of(registry, spec), 0) == 300 - 2 * WINDOW - 2
+    assert head_of(registry, spec).is_fed
+    assert feeder.feed(head_of(registry, spec), 0) == 0
+    assert published(registry.store) == [f"{n:08}" for n in range(300)]
 
 
-def test_a_lease_that_ran_out_is_published_again(store: JobStore, spec: JobSpec, feeder: Feeder) -> None:
-    feeder.feed(WINDOW - 2)
-    drain(store)
-    store.begin(spec.job, "00000000", "dead", -1)
-    store.begin(spec.job, "00000001", "alive", 60)
-
-    brought = feeder.bring_back(store.progress(spec.job), lost_worker=False)
-
-    assert brought == 1
-    assert published(store) == ["00000000"]
-    assert feeder.bring_back(store.progress(spec.job), lost_worker=False) == 0
-
-
-def test_a_lost_workers_shards_are_published_at_once(store: JobStore, spec: JobSpec, feeder: Feeder) -> None:
-    feeder.feed(WINDOW - 2)
-    drain(store)
-    store.begin(spec.job, "00000000", "dead", 60)
-    store.begin(spec.job, "00000001", "dead too", 60)
-
-    assert feeder.bring_back(store.progress(spec.job), lost_worker=True) == 2
-    assert sorted(published(store)) == ["00000000", "00000001"]
-
-
-def test_a_shard_whose_process_on_this_machine_is_gone_is_published_at_once(
-    store: JobStore, spec: JobSpec, feeder: Feeder
+def test_two_who_feed_the_same_job_at_once_submit_every_shard_once(
+    registry: Registry, spec: JobSpec, feeder: Feeder, broker: EmbeddedBroker
 ) -> None:
-    code = "from workers.jobs import new_attempt; print(new_attempt())"
-    gone = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
-    feeder.feed(WINDOW - 2)
-    drain(store)
-    store.begin(spec.job, "00000000", gone, 60)
-    store.begin(spec.job, "00000001", new_attempt(), 60)
+    start = Barrier(2)
 
-    assert feeder.bring_back(store.progress(spec.job), lost_worker=False) == 1
-    assert published(store) == ["00000000"]
+    def feed(one: Feeder) -> int:
+        start.wait()
+        own, fed = Registry(JobStore(broker.url)), 0
+        while not (head := head_of(own, spec)).is_fed:
+            fed += one.feed(head, 0)
+        return fed
+
+    with ThreadPoolExecutor(2) as pool:
+        other = Feeder(make_app(broker.url), Registry(JobStore(broker.url)), QUEUE)
+        fed = list(pool.map(feed, [feeder, other]))
+
+    assert sum(fed) == 300
+    assert sorted(published(registry.store)) == [f"{n:08}" for n in range(300)]
 
 
-def test_a_shard_that_another_attempt_took_over_is_not_brought_back(
-    store: JobStore, spec: JobSpec, feeder: Feeder
+def test_who_looked_before_a_shard_was_done_does_not_open_it_again(
+    registry: Registry, spec: JobSpec, feeder: Feeder
 ) -> None:
-    feeder.feed(WINDOW - 1)
-    drain(store)
-    store.begin(spec.job, "00000000", "dead", 60)
-    seen = store.progress(spec.job)
-    store.take_back(spec.job, "00000000", "dead")
-    store.begin(spec.job, "00000000", "alive", 60)
+    seen = head_of(registry, spec)
+    feeder.feed(seen, WINDOW - 1)
+    registry.store.begin(spec.job, "00000000", "one", 60)
+    registry.store.finish(spec.job, "00000000", "one", 1, {})
 
-    assert feeder.bring_back(seen, lost_worker=True) == 0
+    assert feeder.feed(seen, 0) == 0
+    assert registry.store.progress(spec.job).open == 0
 
 
-def test_messages_that_went_down_with_a_worker_are_published_again_after_a_while(
-    store: JobStore, spec: JobSpec, feeder: Feeder, monkeypatch: pytest.MonkeyPatch
+def test_a_list_that_is_still_written_is_fed_as_far_as_it_is(
+    registry: Registry, feeder: Feeder, tmp_path: Path
 ) -> None:
-    now = [1000.0]
-    monkeypatch.setattr(workers.feeder.time, "monotonic", lambda: now[0])
-    feeder.feed(WINDOW - 3)
-    drain(store)
-    store.begin(spec.job, "00000000", "alive", 60)
+    spec = a_spec(output=str(tmp_path))
+    registry.create(spec, "photos/", "run")
+    assert feeder.feed(head_of(registry, spec), 0) == 0
 
-    assert feeder.bring_back(store.progress(spec.job), lost_worker=False) == 0
-    now[0] += workers.feeder.STALL_SECONDS + 0.1
-    assert feeder.bring_back(store.progress(spec.job), lost_worker=False) == 2
-    assert sorted(published(store)) == ["00000001", "00000002"]
+    with ManifestWriter(tmp_path, spec.job) as manifest:
+        manifest.append(("a.jpg",))
+        manifest._file.write(b'["b.j')
+        assert feeder.feed(head_of(registry, spec), 0) == 1
+        manifest._file.write(b'pg"]\n')
+        assert feeder.feed(head_of(registry, spec), 1) == 1
+
+    assert not head_of(registry, spec).is_fed
+    registry.listing(spec.job, 2, 0, shards=2)
+    assert head_of(registry, spec).is_fed
 
 
-def test_messages_that_wait_in_the_queue_are_not_published_again(
-    store: JobStore, spec: JobSpec, feeder: Feeder, monkeypatch: pytest.MonkeyPatch
+def test_a_list_that_is_gone_or_damaged_is_an_error(
+    registry: Registry, spec: JobSpec, feeder: Feeder, tmp_path: Path
 ) -> None:
-    now = [1000.0]
-    monkeypatch.setattr(workers.feeder.time, "monotonic", lambda: now[0])
-    feeder.feed(WINDOW - 3)
+    path = manifest_path(tmp_path, spec.job)
+    path.write_bytes(b'{"no": "list"}\n')
+    with pytest.raises(OutputError, match="must be a list of names"):
+        feeder.feed(head_of(registry, spec), 0)
+    path.write_bytes(b"no JSON\n")
+    with pytest.raises(OutputError, match="is damaged before byte 8"):
+        feeder.feed(head_of(registry, spec), 0)
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        feeder.feed(head_of(registry, spec), 0)
 
-    for _ in range(5):
-        now[0] += workers.feeder.STALL_SECONDS
-        assert feeder.bring_back(store.progress(spec.job), lost_worker=False) == 0
-    assert len(published(store)) == 3
+
+def test_a_jobs_priority_chooses_its_queue(registry: Registry, feeder: Feeder, tmp_path: Path) -> None:
+    spec = a_spec(output=str(tmp_path), priority="high")
+    registry.create(spec, "a.jpg", "client")
+    with ManifestWriter(tmp_path, spec.job) as manifest:
+        manifest.append(("a.jpg",))
+    registry.listing(spec.job, 1, 0, shards=1)
+
+    feeder.feed(head_of(registry, spec), 0)
+
+    assert published(registry.store) == []
+    assert published(registry.store, f"{QUEUE}.high") == ["00000000"]
 
 
-def test_a_broker_that_went_away_while_publishing_is_one_error(store: JobStore, spec: JobSpec) -> None:
+def test_names_that_are_no_text_survive_the_list(registry: Registry, feeder: Feeder, tmp_path: Path) -> None:
+    names = tuple(
+        os.fsdecode(name) for name in (b"caf\xe9.jpg", "日本.jpg".encode(), b"new\nline.jpg", b'"quoted".jpg')
+    )
+    spec = a_spec(output=str(tmp_path), root=os.fsdecode(b"/caf\xe9"))
+    registry.create(spec, os.fsdecode(b"/caf\xe9"), "client")
+    with ManifestWriter(tmp_path, spec.job) as manifest:
+        manifest.append(names)
+    registry.listing(spec.job, 4, 0, shards=1)
+
+    feeder.feed(head_of(registry, spec), 0)
+
+    (message,) = registry.store.messages(spec.job).values()
+    assert Shard.model_validate(json.loads(message)["payload"]).images == names
+    assert head_of(registry, spec).spec == spec
+
+
+def test_a_broker_that_went_away_while_publishing_is_one_error(registry: Registry, spec: JobSpec) -> None:
     app = make_app("redis://127.0.0.1:1")
     app.conf.task_publish_retry = False
-    feeder = Feeder(app, store, spec, iter([("a.jpg",)]), QUEUE)
 
     with pytest.raises(BrokerError, match="the broker went away"):
-        feeder.feed(0)
+        Feeder(app, registry, QUEUE).feed(head_of(registry, spec), 0)
 
 
 def test_an_embedded_broker_listens_on_a_private_socket_only(broker: EmbeddedBroker) -> None:

@@ -67,7 +67,8 @@ def run(
     Without PIXELMILL_BROKER a broker and a worker start on this machine and end with the command; with it, the running
     service does the work.
     """
-    from workers.runner import Request, View
+    from workers.job_request import Request
+    from workers.runner import View
     from workers.runner import run as run_job
 
     params = {name: value for name, value in options.items() if value not in (None, ())}
