@@ -102,8 +102,16 @@ class PlacedMask:
             raise ValueError(
                 f"run lengths add up to {int(runs.sum())}, a mask of {height}×{width} has {height * width}"
             )
-        values = np.arange(runs.size) % 2 == 1
-        return cls.cut(np.repeat(values, runs).reshape(width, height).T)
+        covered = np.flatnonzero(runs[1::2]) * 2 + 1
+        if covered.size == 0:
+            return cls(0, 0, np.zeros((0, 0), np.bool_))
+        # only the columns it reaches into: a small object of a large photograph must not take as long as that
+        ends = np.cumsum(runs)
+        left, right = int(ends[covered[0] - 1]) // height, (int(ends[covered[-1]]) - 1) // height + 1
+        edges = np.clip(np.concatenate([[0], ends]), left * height, right * height)
+        columns = np.repeat(np.arange(runs.size) % 2 == 1, edges[1:] - edges[:-1]).reshape(right - left, height)
+        mask = cls.cut(columns.T)
+        return cls(mask.x + left, mask.y, mask.pixels)
 
 
 def _compress(counts: NDArray[np.int64]) -> str:

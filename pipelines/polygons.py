@@ -29,10 +29,7 @@ def polygons(mask: PlacedMask) -> list[Points]:
     rings = [(_sloped(corners), corners) for corners in _rings(mask.pixels)]
     outer = [(ring, corners) for ring, corners in rings if _area(corners) > 0]
     holes = [(ring, corners) for ring, corners in rings if _area(corners) < 0]
-    if holes:
-        outlines = _with_holes(mask.pixels, outer, holes)
-    else:
-        outlines = [ring for ring, _ in outer]
+    outlines = _with_holes(mask.pixels, outer, holes) if holes else [ring for ring, _ in outer]
     offset = np.array([mask.x, mask.y], np.float64)
     return [outline + offset for outline in sorted(outlines, key=lambda ring: -_area(ring))]
 
@@ -70,7 +67,7 @@ def _rings(pixels: Mask) -> list[NDArray[np.int64]]:
     left, right = np.arange(0, len(y), 2), np.arange(1, len(y), 2)  # np.nonzero goes row by row
     eastward = south_east[y[left], x[left]]
     following[left[eastward]], following[right[~eastward]] = right[eastward], left[~eastward]
-    # of two corners in one place, the one with the way to the left also has the way up if the north-western pixel is set
+    # of two corners in one place, that with the way to the left also has the way up if the north-western pixel is set
     lower = np.where(north_west[y, x], second, 1 - second) * crossed[y, x]
     down_the_columns = np.lexsort((lower, y, x))
     above, below = down_the_columns[0::2], down_the_columns[1::2]
@@ -123,7 +120,8 @@ def _with_holes(
     """Cut each hole into the outline of the part it lies in."""
     import cv2
 
-    _, parts = cv2.connectedComponents(pixels.astype(np.uint8), connectivity=4, ltype=cv2.CV_32S)
+    _, labelled = cv2.connectedComponents(pixels.astype(np.uint8), connectivity=4, ltype=cv2.CV_32S)
+    parts = labelled.astype(np.int32, copy=False)
     outlines = {_part_of(corners, parts): ring for ring, corners in outer}
     for ring, corners in holes:
         part = _part_of(corners, parts)

@@ -9,8 +9,6 @@ Formats and names, and why: docs/decisions/0009-artefacts.md.
 
 from __future__ import annotations
 
-import io
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,20 +121,11 @@ def write_whole(path: Path, data: bytes | memoryview) -> None:
 
 
 def encode_mask(class_map: NDArray[np.uint8], names: tuple[str, ...]) -> bytes:
-    """Encode a class map, (H, W) uint8, as PNG: 8 bits a pixel whose value is the class id, its colour in the palette.
-
-    Run lengths alone compress such maps as well as zlib's search does, in less time (the decision has the figures).
-    """
-    from PIL import Image as PilImage
-
+    """Encode a class map, (H, W) uint8, as PNG: the value of a pixel is its class id."""
+    from pipelines.formats.png import palette_png
     from pipelines.palette import mask_palette
 
-    image = PilImage.fromarray(class_map)
-    # all 256 entries: with fewer, Pillow packs several pixels into a byte, which not every reader takes apart
-    image.putpalette(bytes(channel for colour in mask_palette(names) for channel in colour).ljust(3 * 256, b"\0"))
-    file = io.BytesIO()
-    image.save(file, "PNG", compress_type=zlib.Z_RLE)
-    return file.getvalue()
+    return palette_png(class_map, mask_palette(names))
 
 
 def encode_picture(pixels: NDArray[np.uint8], kind: str) -> memoryview:

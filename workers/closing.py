@@ -5,14 +5,16 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from threading import Event
 
-from pipelines.card import read_card
 from pipelines.errors import PixelmillError
 from workers.atomic import remove_temporaries
+from workers.atomic_folder import remove_temporary_folders
+from workers.formats import Stopped, formats_of, places, write_format
 from workers.jobs import Close, new_attempt
-from workers.journal import RESULTS, read_lines, settle
+from workers.journal import RESULTS, settle
 from workers.lease import Tally, heart_beat, take_lease
 from workers.store import JobStore, State
 
@@ -22,7 +24,7 @@ FATAL_CLOSINGS = 3  # attempts that died over a report
 
 
 def close_job(message: Close, store: JobStore, *, lease_seconds: float) -> None:
-    """Merge the journals, then write COCO JSON, contact sheet and report; may be repeated.
+    """Merge the journals, then write the job's formats, contact sheet and report; may be repeated.
 
     A report that can't be written does not unmake the results: the job ends as failed with its reason, and the same
     command tries again.
@@ -47,13 +49,18 @@ def _draw_up(message: Close, output: Path, number: int, stop: Event) -> tuple[St
         return "failed", f"the worker died {number - 1} times while it drew up the report; the results are in {results}"
     try:
         if number > 1:
-            for name in (RESULTS, "coco.json", "contact-sheet.jpg", "report.html"):
+            for name in (RESULTS, "contact-sheet.jpg", "report.html"):
                 remove_temporaries(output / name)
+            for place in places(message.spec).values():
+                remove_temporaries(place)
+            remove_temporary_folders(output)
         settle(output)
-        for step in _steps(message, output):
+        for step in _steps(message, output, stop):
             if stop.is_set():
                 return None, None
             step()
+    except Stopped:
+        return None, None
     except OSError as error:
         why = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
         return "failed", f"{error.filename or output}: {why}; the results so far are safe"
@@ -66,23 +73,12 @@ def _draw_up(message: Close, output: Path, number: int, stop: Event) -> tuple[St
     return "closed", None
 
 
-def _steps(message: Close, output: Path) -> list[Callable[[], object]]:
+def _steps(message: Close, output: Path, stop: Event) -> list[Callable[[], object]]:
     from workers.contact_sheet import write_contact_sheet
     from workers.report import write_report
 
-    steps: list[Callable[[], object]] = [
+    return [
+        *(partial(write_format, name, message.spec, stop.is_set) for name in formats_of(message.spec)),
         lambda: write_contact_sheet(output, root=Path(message.spec.root)),
         lambda: write_report(output, message.summary),
     ]
-    card = read_card(Path(message.spec.model))
-    if card.task == "detect":
-        steps.insert(0, lambda: _write_coco(output, card.names))
-    return steps
-
-
-def _write_coco(output: Path, names: tuple[str, ...]) -> None:
-    from pipelines.formats.coco import write_coco
-    from workers.atomic import write_atomically
-
-    with write_atomically(output / "coco.json") as file:
-        write_coco(read_lines(output / RESULTS), names, file, spool=output)
