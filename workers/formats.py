@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 from pipelines.card import read_card
 from pipelines.errors import ParameterError
 from pipelines.formats.kinds import KIND_OF, SAID, Kind
-from workers.artefacts import MASKS
+from workers.artefacts import MASKS, OVERLAYS
 from workers.atomic import write_atomically
 from workers.atomic_folder import remove, replace_folder
 from workers.errors import OutputError
@@ -57,7 +57,7 @@ FORMATS: dict[str, Format] = {
         Format("parquet", "results.parquet", tuple(SAID)),
     )
 }
-NAMES = (JSONL.name, *FORMATS)
+NAMES = (JSONL.name, *FORMATS, OVERLAYS)
 
 _USUAL: dict[Kind, tuple[str, ...]] = {"detections": ("coco",), "instances": ("coco",)}
 _NO_PYARROW = "the format parquet needs pyarrow: pip install 'pixelmill[formats]', or choose csv"
@@ -70,11 +70,12 @@ class Stopped(Exception):  # noqa: N818 - no error: somebody wished it
 def choose_formats(pipeline: str, asked: Iterable[str]) -> tuple[str, ...]:
     """Check the formats a user asks for, each text one name or several with commas between.
 
-    Returns their names without `jsonl`, each once, in the order of `FORMATS`.
+    Returns their names, each once, in the order of `FORMATS`, without `jsonl` and `overlays`, which don't wait for the
+    job to close.
     Raises ParameterError for a name there is not, for one that can't express what the pipeline gives, and for one whose
     library is not installed.
     """
-    names = {name.strip() for text in asked for name in text.split(",") if name.strip()}
+    names = _split(asked)
     for name in sorted(names - set(NAMES)):
         near = difflib.get_close_matches(name, NAMES, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
@@ -89,6 +90,11 @@ def choose_formats(pipeline: str, asked: Iterable[str]) -> tuple[str, ...]:
     if "parquet" in chosen and find_spec("pyarrow") is None:
         raise ParameterError(_NO_PYARROW)
     return chosen
+
+
+def asks_for_overlays(asked: Iterable[str]) -> bool:
+    """Whether `overlays` is among the formats a user asks for."""
+    return OVERLAYS in _split(asked)
 
 
 def usual_formats(pipeline: str) -> tuple[str, ...]:
@@ -203,6 +209,10 @@ def _write_folder(name: str, spec: JobSpec, names: tuple[str, ...], lines: Itera
             write_masks(lines, names, folder)
     if not linked:
         log.warning("not all pictures of job %s could be linked into its %s folder: copy them", spec.job, name)
+
+
+def _split(asked: Iterable[str]) -> set[str]:
+    return {name.strip() for text in asked for name in text.split(",") if name.strip()}
 
 
 def _until(stop: Callable[[], bool], results: Path) -> Iterator[Line]:

@@ -14,6 +14,7 @@ from pipelines.params import fingerprint, resolve_params
 from workers.artefacts import FOLDERS
 from workers.errors import OutputError
 from workers.folder import Source, open_source
+from workers.formats import asks_for_overlays, choose_formats
 from workers.jobs import JobSpec, new_job_id
 from workers.queues import Priority
 
@@ -24,6 +25,7 @@ class Request:
 
     source: as the user wrote it (a file, a folder, a glob, a list file); images: what it means, where that is known.
     force: compute all images again, and replace results of another job in the same folder.
+    formats: as `workers.formats.choose_formats` takes them; None: those written into the folder before, or the usual.
     """
 
     pipeline: str
@@ -37,6 +39,7 @@ class Request:
     allow_fallback: bool = False
     priority: Priority = "normal"
     images: Source | None = None
+    formats: tuple[str, ...] | None = None
 
 
 def resolve(request: Request) -> tuple[JobSpec, Source]:
@@ -47,6 +50,7 @@ def resolve(request: Request) -> tuple[JobSpec, Source]:
     entry = find_pipeline(request.pipeline)
     model_path, card = model_for(entry, request.model)
     params = resolve_params(card, request.params, entry.name).model_dump(mode="json")
+    formats = choose_formats(entry.name, request.formats) if request.formats is not None else None
     source = request.images or open_source(request.source)
     output = Path(os.path.realpath(os.path.expanduser(request.output)))  # noqa: PTH111 - must not raise for ~name
     _refuse_overlap(source, output)
@@ -61,7 +65,8 @@ def resolve(request: Request) -> tuple[JobSpec, Source]:
         fingerprint=fingerprint(entry.name, checksum, params),
         root=str(source.root),
         output=str(output),
-        overlays=request.overlays,
+        overlays=request.overlays or asks_for_overlays(request.formats or ()),
+        formats=formats,
         provider=request.provider,
         allow_fallback=request.allow_fallback,
         priority=request.priority,

@@ -15,14 +15,15 @@ from workers.embedded import EmbeddedWorker
 from workers.errors import BrokerError, JobError, OutputError
 from workers.feeder import Feeder
 from workers.folder import Source
+from workers.formats import Stopped, missing_formats, write_format
 from workers.interrupts import Interrupts
+from workers.job_request import Request, resolve
 from workers.jobs import JobSpec
 from workers.journal import Finished, Totals, settle, totals
 from workers.listing import Listing
-from workers.output import claim_output, prove_writable
+from workers.output import claim_output, prove_writable, remembered
 from workers.registry import Registry
-from workers.job_request import Request, resolve
-from workers.resume import Left, begin, check_same_job, note_closed, take_over
+from workers.resume import Left, begin, check_same_job, end_orphan, note_closed, take_over
 from workers.services import Service, service_for
 from workers.settings import Settings, settings
 from workers.store import JobStore, Progress
@@ -73,7 +74,7 @@ def run(request: Request, view: View, refresh: Callable[[View], None]) -> Outcom
     with Interrupts() as interrupts:
         spec, source = resolve(request)
         with claim_output(Path(spec.output)):
-            check_same_job(spec, force=request.force)
+            spec = check_same_job(spec, force=request.force)
             return _Run(request, spec, source, view, refresh, interrupts, started).execute()
 
 
@@ -103,9 +104,10 @@ class _Run:
     def execute(self) -> Outcome:
         """Settle what an earlier run left, compute the rest, close the job."""
         try:
+            self._end_orphan()
             left = take_over(self.spec, self.source, force=self.request.force)
             if left.drawn_up and left.finished and not self._remaining_any(left.finished):
-                return self._outcome(interrupted=False)
+                return self._add_formats()
             begin(self.spec)
             try:
                 self._work(left)
@@ -122,6 +124,31 @@ class _Run:
             where = error.filename or self.output
             raise OutputError(f"{where} can't be written: {error.strerror or error}") from error
 
+    def _add_formats(self) -> Outcome:
+        """Write formats that are asked for only now, or are gone; all the rest is finished."""
+        missing = missing_formats(self.spec)
+        if not missing:
+            return self._outcome(interrupted=False)
+        self.view.phase = "formats"
+        self._refresh(self.view)
+        note_closed(self.spec)  # before anything is written: what is noted may be replaced
+        try:
+            for name in missing:
+                write_format(name, self.spec, lambda: self.interrupts.requested)
+        except Stopped:
+            return self._outcome(interrupted=True)
+        except ValueError as error:
+            raise JobError(str(error)) from error
+        return self._outcome(interrupted=False)
+
+    def _end_orphan(self) -> None:
+        """End what a killed run left behind in a service; one of its own died with it."""
+        note = remembered(self.output)
+        if self.config.broker is not None and note is not None and not note.get("closed"):
+            store = JobStore(self.config.store or self.config.broker)
+            store.ping()
+            end_orphan(Registry(store), note, self.output)
+
     def _remaining_any(self, finished: Finished) -> bool:
         for found in self.source.scan():
             if self.interrupts.requested or not finished.covers(found, self.source.root):
@@ -134,7 +161,6 @@ class _Run:
         """Compute what is not finished."""
         with service_for(self.spec, self.config, self.interrupts) as service:
             registry = Registry(service.store)
-            self._end_orphan(registry, left.unfinished)
             registry.create(self.spec, self.request.source, "run")
             listing = Listing(
                 self.spec,
@@ -154,18 +180,6 @@ class _Run:
                 self._give_up(service)
             elif service.worker is None:
                 registry.forget(self.spec.job)
-
-    def _end_orphan(self, registry: Registry, job: str | None) -> None:
-        """End the job of a run into this folder that was killed: its images would be computed a second time."""
-        if job is None or registry.store.progress(job).state != "running":
-            return
-        head = registry.head(job)
-        if head is not None and head.owner == "client":
-            raise OutputError(
-                f"job {job} works into {self.output}: `pixelmill watch {job}` waits for it, `pixelmill cancel {job}` "
-                "ends it; or choose another --out"
-            )
-        registry.store.end(job, "cancelled")
 
     def _drive(self, registry: Registry, service: Service, listing: Listing) -> None:
         self.view.phase = self.spec.pipeline

@@ -22,6 +22,7 @@ Examples:
   pixelmill run classify 'photos/**/*.jpg' --out labels/ --top-k 3
   pixelmill run classify list.txt --out labels/ --no-overlays --json
   pixelmill run detect photos/ --out yolo/ --model my-yolo.onnx
+  pixelmill run detect photos/ --out results/ --format yolo,voc,csv
 
 \b
 Run the same command again to continue after an interruption; finished images are not run twice.
@@ -38,6 +39,14 @@ Exit status: 0 all done, 3 finished with failed images, 1 could not run, 130 int
 @click.option("--max-detections", type=int, help="detect: most detections in one picture.")
 @click.option("--class", "classes", multiple=True, metavar="NAME", help="detect: only this class; may be repeated.")
 @click.option("--overlays/--no-overlays", default=True, show_default=True, help="Draw every picture with its results.")
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    metavar="NAME[,NAME…]",
+    help="Write the results as jsonl (always), coco, coco-polygons, yolo, voc, labelme, masks, csv, parquet, overlays; "
+    "may be repeated. On a finished folder only the files are written.  [default: coco for boxes and masks]",
+)
 @click.option("--force", is_flag=True, help="Run all images again and replace earlier results.")
 @click.option(
     "--provider",
@@ -55,6 +64,7 @@ def run(
     output: Path,
     model: str | None,
     overlays: bool,
+    formats: tuple[str, ...],
     force: bool,
     provider: str,
     allow_fallback: bool,
@@ -82,6 +92,7 @@ def run(
         force=force,
         provider=provider,  # type: ignore[arg-type]  # click has checked it
         allow_fallback=allow_fallback,
+        formats=formats or None,
     )
     view = View()
     with _display(quiet) as refresh:
@@ -99,10 +110,14 @@ def run(
 
 def summary_json(outcome: Outcome) -> dict[str, Any]:
     """The summary for scripts."""
+    from workers.artefacts import FOLDERS
+    from workers.formats import places
+
     output = Path(outcome.spec.output)
+    formats = [place.relative_to(output).as_posix() for place in places(outcome.spec).values()]
     files = {
         name: str(output / name)
-        for name in ("results.jsonl", "coco.json", "overlays", "contact-sheet.jpg", "report.html")
+        for name in ("results.jsonl", *formats, *FOLDERS, "contact-sheet.jpg", "report.html")
         if (output / name).exists()
     }
     return {
