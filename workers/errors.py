@@ -5,6 +5,8 @@ PixelmillError
     ├── SourceError         the input is missing, empty or not readable
     ├── OutputError         results can't be written: permission, full disk, another run in the same folder
     ├── BrokerError         the broker or the store can't be reached, or gives up
+    ├── UnknownJobError     the service knows no such job
+    ├── WaitTimeoutError    a job has not ended in the time its waiter had
     ├── QueueFullError      the service has as much to do as it may take
     └── WorkerError         workers die again and again, or none is there
 """
@@ -36,3 +38,11 @@ class WorkerError(JobError):
 
 class QueueFullError(JobError):
     """The service takes no further job for the moment."""
+
+
+class UnknownJobError(JobError):
+    """The service knows no such job; it forgets them after a week."""
+
+
+class WaitTimeoutError(JobError):
+    """A job has not ended in the time its waiter had; the job goes on."""

@@ -39,7 +39,7 @@ class Listing:
         hands: int,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._spec, self._source, self._finished = spec, source, finished
+        self.spec, self._source, self._finished = spec, source, finished
         self._largest, self._hands, self._cancelled = largest, hands, cancelled
         self.total: int | None = None
         self.scanned = self.kept = self.images = 0
@@ -54,7 +54,7 @@ class Listing:
         count = threading.Thread(target=self._count, daemon=True)
         count.start()
         count.join(_COUNT_SECONDS)  # the last shards of a job are cut small if it is known where they begin
-        spec, told = self._spec, time.monotonic()
+        spec, told = self.spec, time.monotonic()
         with ManifestWriter(Path(spec.output), spec.job) as manifest:
             for shard in cut(self._names(), self._largest, self._left, self._hands):
                 manifest.append(shard)

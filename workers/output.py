@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,13 +19,12 @@ _JOB = "job.json"
 
 
 @contextmanager
-def claim_output(output: Path) -> Iterator[None]:
+def claim_output(output: Path, patience: float = 0.0) -> Iterator[None]:
     """Hold the output folder for one run; the kernel lets go of it when the process ends, however that ends.
 
+    patience: seconds to wait for another one to let go of it.
     Raises OutputError if it can't be created or written, or if another run holds it.
     """
-    import fcntl
-
     state = output / STATE
     try:
         state.mkdir(parents=True, exist_ok=True)
@@ -33,7 +33,7 @@ def claim_output(output: Path) -> Iterator[None]:
         raise OutputError(f"output folder {output} can't be written: {error.strerror or error}") from error
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(handle, patience)
         except BlockingIOError as error:
             raise OutputError(
                 f"another run works into {output}: wait for it, end it, or choose another --out"
@@ -44,6 +44,21 @@ def claim_output(output: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _lock(handle: int, patience: float) -> None:
+    import fcntl
+
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def remembered(output: Path) -> dict[str, Any] | None:

@@ -110,6 +110,11 @@ class Registry:
         name = f"pixelmill:key:{key}"
         return str(self._claim(keys=[name], args=[job, replacing, KEEP_SECONDS]))
 
+    def meaning(self, key: str) -> str | None:
+        """The job a key means."""
+        found: str | None = self._redis.get(f"pixelmill:key:{key}")
+        return found
+
     def listing(self, job: str, images: int, kept: int, shards: int | None = None) -> None:
         """Tell how far the list is. shards: how many it has, once it is complete."""
         values: dict[str, Any] = {"images": images, "kept": kept, "beat": self.now()}

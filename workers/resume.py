@@ -75,8 +75,8 @@ def end_orphan(registry: Registry, note: Mapping[str, Any] | None, output: Path)
     head = registry.head(job)
     if head is not None and head.owner == "client":
         raise OutputError(
-            f"job {job} works into {output}: `pixelmill watch {job}` waits for it, `pixelmill cancel {job}` ends it; or "
-            "choose another --out"
+            f"job {job} works into {output}: `pixelmill watch {job}` waits for it, `pixelmill cancel {job}` ends it; "
+            "or choose another --out"
         )
     registry.store.end(job, "cancelled", "its client was killed, and another one took over")
 

@@ -1,0 +1,102 @@
+"""How a job is, in the words users see. The states, and what leads from one to the next: docs/jobs.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal, TypeAlias
+
+from workers.queues import Priority
+from workers.registry import Head, Registry
+from workers.store import Progress
+
+JobState: TypeAlias = Literal["pending", "running", "done", "done with failures", "failed", "cancelled", "dead"]
+
+ENDED: frozenset[JobState] = frozenset({"done", "done with failures", "failed", "cancelled", "dead"})
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A job at one moment; numbers count images.
+
+    total: all of the job's images, None while they are still listed. finished: those with a result or an error, `kept`
+    ones of an earlier job included. at_work: shards in work now. created, ended: ISO 8601, the server's time.
+    reason: why the job failed or was cancelled; trouble: what keeps it from going on at the moment.
+    """
+
+    job: str
+    state: JobState
+    pipeline: str
+    model: str
+    source: str
+    output: str
+    priority: Priority
+    total: int | None
+    finished: int
+    kept: int
+    failed: int
+    failed_by_code: Mapping[str, int]
+    at_work: int
+    created: str
+    ended: str | None
+    seconds: float
+    images_per_second: float
+    provider: str | None
+    reason: str | None
+    trouble: str | None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing will happen to the job any more."""
+        return self.state in ENDED
+
+    def to_json(self) -> dict[str, Any]:
+        """The status for scripts."""
+        return {**asdict(self), "failed_by_code": dict(self.failed_by_code)}
+
+
+def status_of(registry: Registry, job: str) -> Status | None:
+    """Read how a job is; None if the service does not know it."""
+    head, progress = registry.head(job), registry.store.progress(job)
+    return None if head is None else _status(head, progress, registry.now())
+
+
+def _status(head: Head, progress: Progress, now: float) -> Status:
+    spec = head.spec
+    ran = progress.ok + progress.failed + progress.partly
+    seconds = max(0.0, (head.ended or now) - head.created)
+    return Status(
+        job=spec.job,
+        state=_state(progress, ran),
+        pipeline=spec.pipeline,
+        model=spec.model_name,
+        source=head.source,
+        output=spec.output,
+        priority=spec.priority,
+        total=None if head.shards is None else head.images + head.kept,
+        finished=head.kept + ran,
+        kept=head.kept,
+        failed=progress.failed,
+        failed_by_code=progress.failed_by_code,
+        at_work=len(progress.live),
+        created=_moment(head.created),
+        ended=None if head.ended is None else _moment(head.ended),
+        seconds=round(seconds, 2),
+        images_per_second=round(ran / seconds, 2) if seconds > 0 else 0.0,
+        provider=progress.provider,
+        reason=progress.reason,
+        trouble=head.trouble,
+    )
+
+
+def _state(progress: Progress, ran: int) -> JobState:
+    if progress.state == "running":
+        return "running" if ran or progress.live else "pending"
+    if progress.state == "closed":
+        return "done with failures" if progress.failed else "done"
+    return progress.state
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
