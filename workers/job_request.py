@@ -53,7 +53,7 @@ def resolve(request: Request) -> tuple[JobSpec, Source]:
     formats = choose_formats(entry.name, request.formats) if request.formats is not None else None
     source = request.images or open_source(request.source)
     output = Path(os.path.realpath(os.path.expanduser(request.output)))  # noqa: PTH111 - must not raise for ~name
-    _refuse_overlap(source, output)
+    refuse_overlap(source, output)
     checksum = model_checksum(model_path)
     spec = JobSpec(
         job=new_job_id(),
@@ -88,7 +88,7 @@ def other_job(note: Mapping[str, Any] | None, spec: JobSpec) -> str | None:
     return None
 
 
-def _refuse_overlap(source: Source, output: Path) -> None:
+def refuse_overlap(source: Source, output: Path) -> None:
     """What is drawn and made must not be found as input by the next run."""
     if source.names is None and (output == source.root or output.is_relative_to(source.root)):
         raise OutputError(

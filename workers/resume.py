@@ -23,12 +23,10 @@ class Left:
     """What there was.
 
     finished: results that stand. drawn_up: whether report and all are there, made after the last result.
-    unfinished: the job that was not closed, if there was one; it may still be running somewhere.
     """
 
     finished: Finished
     drawn_up: bool
-    unfinished: str | None
 
 
 def check_same_job(spec: JobSpec, *, force: bool) -> JobSpec:

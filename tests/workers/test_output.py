@@ -12,8 +12,9 @@ import pytest
 from tests.workers.test_jobs import a_spec
 from workers.errors import OutputError
 from workers.folder import Source
+from workers.job_request import refuse_overlap
 from workers.output import claim_output, prove_writable, remember, remembered, sweep_temporaries
-from workers.runner import Request, _check_same_job, _refuse_overlap
+from workers.resume import check_same_job
 
 
 def test_a_claimed_folder_is_refused_to_anybody_else(tmp_path: Path) -> None:
@@ -100,14 +101,13 @@ def test_only_what_a_killed_run_had_begun_to_write_is_swept(tmp_path: Path) -> N
 def test_results_of_another_pipeline_or_input_are_refused_unless_replaced(tmp_path: Path) -> None:
     (tmp_path / ".pixelmill").mkdir()
     remember(tmp_path, {"spec": a_spec(pipeline="detect", root="/photos").model_dump(mode="json")})
-    request, force = Request("classify", "x", tmp_path), Request("classify", "x", tmp_path, force=True)
 
     with pytest.raises(OutputError, match="holds results of pipeline detect, not classify"):
-        _check_same_job(tmp_path, a_spec(pipeline="classify", root="/photos"), request)
+        check_same_job(a_spec(pipeline="classify", root="/photos", output=str(tmp_path)), force=False)
     with pytest.raises(OutputError, match="holds results of input /photos, not /others"):
-        _check_same_job(tmp_path, a_spec(pipeline="detect", root="/others"), request)
-    _check_same_job(tmp_path, a_spec(pipeline="detect", root="/photos"), request)
-    _check_same_job(tmp_path, a_spec(pipeline="classify", root="/others"), force)
+        check_same_job(a_spec(pipeline="detect", root="/others", output=str(tmp_path)), force=False)
+    check_same_job(a_spec(pipeline="detect", root="/photos", output=str(tmp_path)), force=False)
+    check_same_job(a_spec(pipeline="classify", root="/others", output=str(tmp_path)), force=True)
 
 
 @pytest.mark.parametrize(
@@ -124,9 +124,9 @@ def test_results_of_another_pipeline_or_input_are_refused_unless_replaced(tmp_pa
 )
 def test_an_output_that_would_feed_on_itself_is_refused(root: str, names: tuple[str, ...] | None, output: str) -> None:
     with pytest.raises(OutputError, match="choose"):
-        _refuse_overlap(Source(Path(root), names), Path(output))
+        refuse_overlap(Source(Path(root), names), Path(output))
 
 
 def test_results_may_lie_beside_the_photographs_that_were_named() -> None:
-    _refuse_overlap(Source(Path("/photos"), ("a.jpg",)), Path("/photos"))
-    _refuse_overlap(Source(Path("/trip/photos")), Path("/trip"))
+    refuse_overlap(Source(Path("/photos"), ("a.jpg",)), Path("/photos"))
+    refuse_overlap(Source(Path("/trip/photos")), Path("/trip"))
