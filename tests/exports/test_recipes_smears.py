@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,7 +18,7 @@ from exports.recipes.accuracy import Truth, yolo_folder
 from exports.recipes.mask_accuracy import MaskTruth, evaluate_masks
 from exports.recipes.smear_yolos import entry, only
 from exports.recipes.smears_yolo_seg.polygons import cells, outline, polygon_lines
-from exports.recipes.yolo_training import box_lines, finished, write_dataset
+from exports.recipes.yolo_training import box_lines, finished, make_cheap, write_dataset
 from pipelines.masks import PlacedMask
 from pipelines.results import Instances
 
@@ -104,11 +106,29 @@ def test_the_catalogues_network_is_fitted_to_three_kinds_of_cells() -> None:
     pytest.importorskip("ultralytics")
     fitted = entry("yolo11n", "smears", 416)
 
-    network = fitted.network()
+    network: Any = fitted.network()
 
     assert fitted.facts().names == ("red cell", "white cell", "platelet")
     assert (fitted.facts().input.height, fitted.facts().input.width) == (416, 416)
-    assert network.model[-1].nc == 3  # type: ignore[union-attr,index]
+    assert network.model[-1].nc == 3
+
+
+@pytest.mark.torch
+def test_training_in_half_precision_gives_float32_outputs_close_to_the_full_ones() -> None:
+    torch = pytest.importorskip("torch")
+    network: Any = entry("yolo11n", "smears", 416).network()
+    picture = torch.rand(4, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    network.train()
+    with torch.no_grad():
+        full = network(picture)
+
+        make_cheap(SimpleNamespace(model=network))
+        half = network(picture)
+
+    for name in ("boxes", "scores"):
+        assert half[name].dtype == torch.float32
+        assert not torch.equal(half[name], full[name])
+        assert (half[name] - full[name]).abs().mean() < 0.1 * full[name].abs().mean()
 
 
 def test_an_outline_filled_by_opencv_gives_the_mask_back() -> None:
