@@ -26,10 +26,10 @@ from pydantic import ValidationError
 from exports.cards import exporter
 from exports.catalog import find
 from exports.errors import AdoptError
-from exports.evaluate import Accuracy, Dataset, accuracy, detection_dataset
-from exports.export import check_target, temporary
+from exports.evaluate import Accuracy, Dataset, accuracy, open_dataset
 from exports.libraries import library
 from exports.pictures import Photographs, photographs
+from exports.target import check_target, temporary
 from exports.ways import Seen, Way
 from pipelines.card import Card, InputSpec, Quality, Weights, first_error, with_card
 from pipelines.catalog import user_models
@@ -68,7 +68,7 @@ def adopt(
 
     claims: fields of the card, nested as in the YAML above; `names` may be "coco", "imagenet", a path or a list.
     out: the file to write; by default where models are found by name.
-    verify: photographs to run it on; if they are labelled, its box mAP goes into the card.
+    verify: photographs to run it on; if they are labelled for its task, its accuracy goes into the card.
     Raises ParameterError for claims that are missing or can't be, ModelError for a file that is not safe to load,
     CardError or AdoptError for a claim that the graph or a run contradicts.
     """
@@ -89,7 +89,7 @@ def adopt(
         path.write_bytes(with_card(model.SerializeToString(), card))
         say(f"running {card.name} on {len(pictures.pictures)} pictures")
         seen = check_by_running(Session(path, "cpu"), pictures)
-        dataset = detection_dataset(verify, card.names) if verify and card.task == "detect" else None
+        dataset = open_dataset(verify, card.task, card.names) if verify and card.task in PARAMS else None
         found = None
         if dataset is not None:
             say(f"measuring {dataset.metric} on {len(dataset)} labelled pictures")

@@ -151,7 +151,7 @@ Examples:
 @click.option("--calibrate", type=click.Path(path_type=Path), metavar="FOLDER",
               help="Photographs of the kind you will use, 24 or more, to find int8's ranges.")  # fmt: skip
 @click.option("--verify", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="Photographs to verify on. A COCO, YOLO or VOC folder, or one folder a class, gives accuracy too. "
+              help="Photographs to verify on. Labels (COCO, YOLO, VOC, class maps, a folder a class) give accuracy. "
                    "Default: photographs at hand.")  # fmt: skip
 @click.option("--max-drop", type=click.FloatRange(0, 1),
               help="Accuracy fp16 or int8 may lose, e.g. 0.01. [default: 0.02]")  # fmt: skip
@@ -209,7 +209,7 @@ Examples:
 @click.option("--licence", help="Of the weights.")
 @click.option("--source", help="Where the weights come from.")
 @click.option("--verify", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="Photographs to run it on; a COCO, YOLO or VOC folder gives its box mAP. "
+              help="Photographs to run it on. Labels (COCO, YOLO, VOC, class maps, a folder a class) give accuracy. "
                    "Default: those at hand.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE",
               help="The copy to write. Default: where `pixelmill run --model NAME` finds it.")  # fmt: skip

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from exports.errors import ParityError
 from exports.gates import Kind
 from exports.ways import Seen
-from pipelines import detect
 from pipelines.card import Card
-from pipelines.geometry import Fit, iou
-from pipelines.params import DetectParams
-from pipelines.types import Boxes, ClassIds, Scores, Tensor
+from pipelines.geometry import iou
+from pipelines.masks import PlacedMask
+from pipelines.results import Detections, Instances, RenderedPicture, SemanticMask
+from pipelines.types import Tensor
 
 MATCH_IOU = 0.5  # what counts as the same place; COCO's most lenient threshold
 _SAME_PLACE = 1.0  # pixels every corner may be off where overlap says nothing
@@ -39,14 +40,8 @@ _KINDS: Mapping[str, Kind] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Objects:
-    """What was found in a picture: boxes (N, 4), scores (N,), class ids (N,), masks (N, H, W) bool if there are any."""
-
-    boxes: Boxes
-    scores: Scores
-    class_ids: ClassIds
-    masks: NDArray[np.bool_] | None = None
+T = TypeVar("T", Detections, Instances, SemanticMask, RenderedPicture)
+Objects: TypeAlias = Detections | Instances
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +49,12 @@ class Threshold:
     """Where detections begin to count, and how close to it a score may be on one side only.
 
     A detection within `margin` of the threshold that the other side lacks is no disagreement: it fell either way.
-    most: detections a picture can have. overlap: above which the weaker of two is suppressed.
+    most: detections a picture can have.
     """
 
     score: float
     margin: float = 0.0
     most: int = 300
-    overlap: float = 0.45
 
 
 def kind_of(card: Card) -> Kind:
@@ -79,43 +73,17 @@ def compare(card: Card, pairs: Iterable[tuple[Seen, Seen]], threshold: Threshold
     if kind == "labels":
         return _labels(pairs)
     if kind == "objects":
-        return _objects(card, pairs, threshold)
+        return _objects(pairs, threshold)
     if kind == "semantic":
         return _semantic(pairs)
     if kind == "picture":
-        return _pictures(card, pairs)
+        return _pictures(pairs)
     return _vectors(pairs)
 
 
-def objects_of(card: Card, seen: Seen, score: float, overlap: float = 0.45) -> Objects:
-    """What was found, from the pipeline's reader or, where there is none yet, from the raw outputs.
-
-    score, overlap: for the raw outputs, what `DetectParams` calls score and iou.
-    """
-    found: Any = seen.found
-    if found is not None and hasattr(found, "boxes"):
-        masks = getattr(found, "masks", None)
-        if masks is not None and not isinstance(masks, np.ndarray):  # masks kept in their boxes only, or encoded
-            masks = None
-        return Objects(found.boxes, found.scores, found.class_ids, masks)
-    if card.family == "torchvision-instances":
-        boxes, labels, scores, masks = seen.outputs
-        keep = scores >= score
-        offset = int(card.decode.get("label_offset", 1))
-        return Objects(boxes[keep], scores[keep], labels[keep] - offset, masks[keep][:, 0] > 0.5)
-    return _yolo_boxes(card, seen.outputs, seen.plan, score, overlap)
-
-
-def _yolo_boxes(card: Card, outputs: Sequence[Tensor], plan: Fit | None, score: float, overlap: float) -> Objects:
-    """The boxes of a YOLO that also segments; its mask coefficients are compared through the boxes' prototypes."""
-    if plan is None:
-        raise ValueError("boxes need the picture's plan")
-    end_to_end = bool(card.decode.get("end2end"))
-    count = len(card.names)
-    boxes = outputs[0][:, :6] if end_to_end else outputs[0][: 4 + count]
-    plain = card.model_copy(update={"task": "detect", "family": "yolo-end2end" if end_to_end else "yolo"})
-    found = detect.reader(plain, DetectParams(score=score, iou=overlap))([boxes], plan)
-    return Objects(found.boxes, found.scores, found.class_ids)
+def objects_of(seen: Seen) -> Objects:
+    """What the pipeline found in a picture. Raises ParityError if its family finds no objects."""
+    return _found(Detections, seen) if isinstance(seen.found, Detections) else _found(Instances, seen)
 
 
 def _largest(a: Tensor, b: Tensor) -> tuple[float, float]:
@@ -144,14 +112,14 @@ def _semantic(pairs: Sequence[tuple[Seen, Seen]]) -> dict[str, Any]:
     largest = 0.0
     for a, b in pairs:
         largest = max(largest, _largest(a.outputs[0], b.outputs[0])[0])
-        one, other = a.outputs[0].argmax(axis=0), b.outputs[0].argmax(axis=0)
+        one, other = (_found(SemanticMask, seen).class_map for seen in (a, b))
         total += one.size
         equal += int((one == other).sum()) if one.shape == other.shape else 0
     return {"pictures": len(pairs), "equal_pixels": equal / total, "largest_difference": largest}
 
 
-def _pictures(card: Card, pairs: Sequence[tuple[Seen, Seen]]) -> dict[str, Any]:
-    differences = [np.abs(_to_pixels(card, a) - _to_pixels(card, b)) for a, b in pairs]
+def _pictures(pairs: Sequence[tuple[Seen, Seen]]) -> dict[str, Any]:
+    differences = [np.abs(_pixels(a) - _pixels(b)) for a, b in pairs]
     return {
         "pictures": len(pairs),
         "pixel_difference": max(float(d.max()) for d in differences),
@@ -159,12 +127,18 @@ def _pictures(card: Card, pairs: Sequence[tuple[Seen, Seen]]) -> dict[str, Any]:
     }
 
 
-def _to_pixels(card: Card, seen: Seen) -> NDArray[np.float64]:
-    values = seen.outputs[0].astype(np.float64)
-    if card.family == "dcgan":  # tanh: −1 to 1
-        values = (values + 1) * 127.5
-    clipped: NDArray[np.float64] = np.clip(values, 0, 255)
-    return clipped
+def _pixels(seen: Seen) -> NDArray[np.float64]:
+    """The picture the pipeline gives; a generator's, which has no pipeline and no picture to start from, is its output
+    (tanh: −1 to 1)."""
+    if seen.found is None:
+        return np.clip((seen.outputs[0].astype(np.float64) + 1) * 127.5, 0, 255)
+    return _found(RenderedPicture, seen).pixels.astype(np.float64)
+
+
+def _found(kind: type[T], seen: Seen) -> T:
+    if not isinstance(seen.found, kind):
+        raise ParityError(f"a {kind.__name__} was expected, the pipeline gives {type(seen.found).__name__}")
+    return seen.found
 
 
 def _vectors(pairs: Sequence[tuple[Seen, Seen]]) -> dict[str, Any]:
@@ -185,14 +159,13 @@ def _cosine(a: Tensor, b: Tensor) -> float:
     return float(one @ other) / length if length else float(np.array_equal(one, other))
 
 
-def _objects(card: Card, pairs: Sequence[tuple[Seen, Seen]], threshold: Threshold) -> dict[str, Any]:
+def _objects(pairs: Sequence[tuple[Seen, Seen]], threshold: Threshold) -> dict[str, Any]:
     total = missed = borderline = 0
     box: list[float] = [0.0]
     score: list[float] = [0.0]
     mask_ious: list[float] = []
-    prototypes = 0.0
     for a, b in pairs:
-        one, other = (objects_of(card, seen, threshold.score, threshold.overlap) for seen in (a, b))
+        one, other = (objects_of(seen) for seen in (a, b))
         rows, columns = match(one, other)
         for side, taken in ((one, rows), (other, columns)):
             left = np.delete(side.scores, taken)
@@ -206,11 +179,8 @@ def _objects(card: Card, pairs: Sequence[tuple[Seen, Seen]], threshold: Threshol
         if len(rows):
             box += np.abs(one.boxes[rows] - other.boxes[columns]).max(axis=1).tolist()
             score += np.abs(one.scores[rows] - other.scores[columns]).tolist()
-        if one.masks is not None and other.masks is not None:
-            mask_ious += [_mask_iou(one.masks[i], other.masks[j]) for i, j in zip(rows, columns, strict=True)]
-        elif card.family == "yolo-seg":
-            difference, scale = _largest(a.outputs[1], b.outputs[1])
-            prototypes = max(prototypes, difference / max(scale, 1e-6))
+        if isinstance(one, Instances) and isinstance(other, Instances):
+            mask_ious += [mask_iou(one.masks[i], other.masks[j]) for i, j in zip(rows, columns, strict=True)]
     figures: dict[str, Any] = {
         "pictures": len(pairs),
         "detections": total // 2,
@@ -224,8 +194,6 @@ def _objects(card: Card, pairs: Sequence[tuple[Seen, Seen]], threshold: Threshol
     if mask_ious:
         figures["mask_iou"] = float(np.median(mask_ious))
         figures["smallest_mask_iou"] = min(mask_ious)
-    elif card.family == "yolo-seg":
-        figures["prototype_difference"] = prototypes
     return figures
 
 
@@ -263,8 +231,14 @@ def _all_but_few(differences: Sequence[float]) -> float:
     return float(np.quantile(differences, 0.99, method="lower"))
 
 
-def _mask_iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
-    if a.shape != b.shape:
-        return 0.0
-    union = int((a | b).sum())
-    return int((a & b).sum()) / union if union else 1.0
+def mask_iou(a: PlacedMask, b: PlacedMask) -> float:
+    """Intersection over union of two masks of one picture, in [0, 1]; 1 where both cover nothing."""
+    x1, y1 = max(a.x, b.x), max(a.y, b.y)
+    x2 = min(a.x + a.pixels.shape[1], b.x + b.pixels.shape[1])
+    y2 = min(a.y + a.pixels.shape[0], b.y + b.pixels.shape[0])
+    shared = 0
+    if x2 > x1 and y2 > y1:
+        of_a, of_b = (m.pixels[y1 - m.y : y2 - m.y, x1 - m.x : x2 - m.x] for m in (a, b))
+        shared = int((of_a & of_b).sum())
+    union = a.area + b.area - shared
+    return shared / union if union else 1.0

@@ -9,48 +9,41 @@ which an error or Ctrl-C removes.
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from exports.build import Built, build, sized
 from exports.cards import card_of, model_name, with_findings
 from exports.catalog import Entry, find
-from exports.errors import ExportError, ParityError
+from exports.errors import ParityError
 from exports.evaluate import Accuracy, Dataset, accuracy, open_dataset
 from exports.gates import Precision
-from exports.graph import example_tensor, to_onnx
-from exports.libraries import torch
+from exports.graph import to_onnx
 from exports.parity import Report, check
 from exports.pictures import Photographs, photographs
 from exports.quantize import Calibration, calibration, halve, quantise_convolutions
 from exports.random_weights import lower, settle_on
 from exports.rawsession import open_session
-from exports.speed import side_by_side
+from exports.speed import speeds, threads, verdict
+from exports.target import check_target, temporary, write_model
 from exports.ways import TorchSession
 from exports.wrappers import wrap
-from pipelines.card import Card, InputSpec, Quality, with_card
+from pipelines.card import Card, InputSpec, Quality
 from pipelines.catalog import user_models
 from pipelines.cores import available_cores
 from pipelines.errors import ParameterError
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
     from torch.nn import Module
 
-MAX_BYTES = 2**31  # protobuf's limit for one file
 PICTURES = 8  # photographs an export is compared on
 MORE_PICTURES = 24  # … if it is a coarser precision, where shares mean something only over many
 MAX_DROP = 0.02  # of accuracy that fp16 or int8 may cost unless the user says otherwise
 # An end-to-end head takes the best 300 of its cells, and a letterbox at the smallest height of 32 has 21 · width / 32.
 END_TO_END_BOXES, END_TO_END_LEAST = 300, 480
-SLOWER = 0.97  # below this share of fp32's speed a precision is called slower; in between is noise
 Say = Callable[[str], None]
 
 FP16_ON_CPU = (
@@ -115,14 +108,14 @@ def export(request: Request, say: Say = lambda _: None, entry: Entry | None = No
     target = request.out or user_models() / f"{model_name(entry.name, request.precision)}.onnx"
     check_target(target)
     pictures = photographs(request.verify, PICTURES if request.precision == "fp32" else MORE_PICTURES)
-    dataset = open_dataset(request.verify, entry) if request.verify else None
+    dataset = _labels(request, entry)
     source = calibration(request.calibrate, spec, entry) if request.precision == "int8" else None
     if request.calibrate and source is None:
         raise ParameterError("--calibrate belongs to --precision int8: nothing else is calibrated")
 
     clock = _Clock()
     say(f"building {entry.name} with {request.weights if request.weights in ('official', 'random') else 'own'} weights")
-    with _threads(available_cores()):
+    with threads(available_cores()):
         built = build(entry, request.weights, trust=request.trust, size=request.size)
         clock.lap("build")
         return _export_built(request, entry, built, spec, target, pictures, dataset, source, clock, say)
@@ -212,89 +205,6 @@ def shape(entry: Entry, size: tuple[int, int] | None, dynamic: bool | None) -> I
     return spec.model_copy(update={"dynamic": False, "batch": 1, "resize": resize})
 
 
-def check_target(target: Path) -> None:
-    """Refuse a target that can't be written before any work is done; its folder is made if its parent is there.
-
-    Raises ParameterError.
-    """
-    if target.suffix != ".onnx":
-        raise ParameterError(f"{target} can't be the exported file: its name must end in .onnx")
-    if target.is_dir():
-        raise ParameterError(f"{target} can't be written: it is a folder")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        probe = target.with_name(f".{target.name}.{os.getpid()}.probe")
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ParameterError(f"{target} can't be written: {error.strerror or error}") from error
-
-
-@contextmanager
-def temporary(target: Path, mark: str = "") -> Iterator[Path]:
-    """A hidden name beside the target, removed in the end whatever happens (unless it was renamed).
-
-    It does not end in .onnx: nobody who lists models should meet half of one.
-    """
-    path = target.with_name(f".{target.stem}.{os.getpid()}{mark}.part")
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def write_model(model: ModelProto, card: Card, path: Path) -> None:
-    """Write one file with its card, and wait until it is on the disk.
-
-    Raises ExportError for a model of 2 GB or more, or if the disk refuses it.
-    """
-    size = model.ByteSize()
-    if size >= MAX_BYTES:
-        raise ExportError(f"{card.name} has {size / 1e9:.1f} GB, one ONNX file holds less than 2 GB: export it as fp16")
-    try:
-        with path.open("wb") as file:
-            file.write(with_card(model.SerializeToString(), card))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise ExportError(f"{path} can't be written: {error.strerror or error}") from error
-
-
-def speeds(
-    entry: Entry, spec: InputSpec, wrapper: Module, plain: Path, converted: Path | None, precision: Precision,
-    seconds: float = 4.0,
-) -> dict[str, float]:  # fmt: skip
-    """Median milliseconds of one run on one thread: PyTorch, the fp32 file and the converted one, taking turns."""
-    tensor = example_tensor(entry, spec, 1).numpy().astype(np.float32)
-    plain_session = open_session(plain, 1)
-    network = TorchSession(wrapper, plain_session.card)
-    ways: dict[str, Callable[[], Any]] = {
-        "PyTorch": lambda: network.run(tensor),
-        "ONNX fp32": lambda: plain_session.run(tensor),
-    }
-    if converted is not None:
-        session = open_session(converted, 1)
-        ways[f"ONNX {precision}"] = lambda: session.run(tensor)
-    with _threads(1):
-        return side_by_side(ways, seconds=seconds)
-
-
-def verdict(speed: Mapping[str, float], precision: Precision) -> str:
-    """What the speeds say about this precision on this machine, one sentence."""
-    fp32, torch_ms = speed["ONNX fp32"], speed["PyTorch"]
-    if precision == "fp32":
-        ratio = torch_ms / fp32
-        return (
-            f"{ratio:.2f} times as fast as PyTorch here" if ratio >= 1 else f"slower than PyTorch here ({ratio:.2f}×)"
-        )
-    ratio = fp32 / speed[f"ONNX {precision}"]
-    if ratio < SLOWER:
-        return f"{precision} is slower than fp32 here ({ratio:.2f} times its speed): use fp32 on this machine"
-    if ratio < 1 / SLOWER:
-        return f"{precision} is no faster than fp32 here ({ratio:.2f} times its speed)"
-    return f"{precision} is {ratio:.2f} times as fast as fp32 here"
-
-
 def _make_comparable(
     request: Request, entry: Entry, built: Built, wrapper: Module, card: Card, pictures: Photographs
 ) -> tuple[str, ...]:
@@ -305,6 +215,13 @@ def _make_comparable(
     settle_on(built.network, wrapper, card, chosen)
     note = lower(wrapper, card, chosen[0]) if card.input.layout == "CHW" else None
     return (note,) if note else ()
+
+
+def _labels(request: Request, entry: Entry) -> Dataset | None:
+    """The labels of `--verify`, where a pipeline's results can be compared with them."""
+    if request.verify is None or entry.family in ("dcgan-judge", "box-masks"):
+        return None
+    return open_dataset(request.verify, entry.task, entry.facts().names)
 
 
 def _accuracies(request: Request, dataset: Dataset | None, plain: Path, final: Path, say: Say) -> dict[str, Accuracy]:
@@ -361,17 +278,6 @@ def _gpu() -> bool:
     import onnxruntime as ort
 
     return "CUDAExecutionProvider" in ort.get_available_providers()
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    library = torch()
-    before = library.get_num_threads()
-    library.set_num_threads(count)
-    try:
-        yield
-    finally:
-        library.set_num_threads(before)
 
 
 class _Clock:

@@ -101,8 +101,6 @@ def _exported(wrapper: Module, entry: Entry, spec: InputSpec) -> ModelProto:
 def _traced(wrapper: Module, entry: Entry, spec: InputSpec) -> ModelProto:
     outputs = list(entry.facts().outputs)
     axes: dict[str, dict[int, str]] = {name: {0: "detections"} for name in outputs}
-    if "masks" in axes:
-        axes["masks"] |= {2: "height", 3: "width"}
     axes[spec.name] = {1: "height", 2: "width"}
     written = io.BytesIO()
     torch().onnx.export(

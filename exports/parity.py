@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from exports.catalog.entry import Entry
-from exports.compare import Objects, Threshold, compare, kind_of, objects_of
+from exports.compare import Threshold, compare, kind_of, objects_of
 from exports.errors import ParityError
 from exports.gates import GATES, Precision, judge
 from exports.pictures import ODD_SIZES, NamedPicture, Photographs, sized
 from exports.ways import Runner, Seen, Way
 from pipelines.card import Card
-from pipelines.geometry import Fit, plan_fit
+from pipelines.geometry import plan_fit
 from pipelines.types import Image, Tensor
 
 BATCHES = (1, 2, 5)
@@ -30,7 +30,7 @@ _COMMON = (240, 320)  # height × width the pictures of a batch are brought to, 
 _MARGIN: Mapping[Precision, float] = {"fp32": 1e-3, "fp16": 1e-2, "int8": 5e-2}
 _WANTED = 20  # detections a picture at least, where random weights find nothing on their own
 _MOST = 100  # torchvision keeps so many a picture
-_OVERLAP, _ORDINARY = 0.45, 0.25  # the pipelines' own defaults for overlap and score
+_ORDINARY = 0.25  # the pipelines' own default for the score
 Say = Callable[[str], None]
 
 
@@ -95,7 +95,7 @@ def check(
     score = float(params.get("score", _default_score(card)))
     # a margin for ordinary thresholds; below these it shrinks with them, or it would swallow everything
     margin = _MARGIN[precision] * min(1.0, score / _ORDINARY)
-    threshold = Threshold(score, margin, _MOST, float(params.get("iou", _OVERLAP)))
+    threshold = Threshold(score, margin, _MOST)
 
     pairs: list[tuple[Seen, Seen]] = []
     for number, (name, picture) in enumerate(photographs.pictures, start=1):
@@ -108,7 +108,7 @@ def check(
     odd = list(_odd(entry, card, ways, photographs.pictures[0]))
     checks["sizes"] = [f"{height}×{width}" for (height, width), _ in odd]
     if kind == "objects":
-        checks["nothing_to_find"] = _nothing(card, reference, exported, params, threshold)
+        checks["nothing_to_find"] = _nothing(reference, exported, params)
     broken: list[str] = []
     if odd and precision == "fp32":  # what a coarser precision makes of a single pixel says nothing
         figures = compare(card, [pair for _, pair in odd], threshold)
@@ -136,8 +136,8 @@ def _check_generator(entry: Entry, reference: Runner, exported: Runner, precisio
     pairs: list[tuple[Seen, Seen]] = []
     for size in BATCHES:
         tensor = random.standard_normal((size, noise)).astype(np.float32)
-        plans: list[Fit | None] = [None] * size
-        pairs += zip(ways[0].rows(tensor, plans), ways[1].rows(tensor, plans), strict=True)
+        noise_only: list[Seen | None] = [None] * size
+        pairs += zip(ways[0].rows(tensor, noise_only), ways[1].rows(tensor, noise_only), strict=True)
     figures = compare(exported.card, pairs, Threshold(0))
     broken = judge("picture", precision, figures)
     return Report(
@@ -168,7 +168,7 @@ def _params(
     scores: list[float] = []
     chosen = photographs.pictures[:2]
     for _, picture in chosen:
-        scores += objects_of(card, way.see(picture), 0.0).scores.tolist()
+        scores += objects_of(way.see(picture)).scores.tolist()
     scores.sort(reverse=True)
     enough = _WANTED * len(chosen)
     if len(scores) == 0 or scores[min(enough, len(scores)) - 1] >= score:
@@ -205,20 +205,14 @@ def _odd(
     return found
 
 
-def _nothing(
-    card: Card, reference: Runner, exported: Runner, params: Mapping[str, Any], threshold: Threshold
-) -> dict[str, int]:
+def _nothing(reference: Runner, exported: Runner, params: Mapping[str, Any]) -> dict[str, int]:
     """An even grey picture, and a threshold nothing reaches: neither may fail, and both sides must agree."""
     grey: Image = np.full((*_COMMON, 3), 114, np.uint8)
     counts = {}
     for name, session in (("pytorch", reference), ("onnx", exported)):
-        counts[f"on_grey_{name}"] = len(_found(card, Way(session, params).see(grey), threshold.score).scores)
-        counts[f"at_score_1_{name}"] = len(_found(card, Way(session, {"score": 1.0}).see(grey), 1.0).scores)
+        counts[f"on_grey_{name}"] = len(objects_of(Way(session, params).see(grey)).scores)
+        counts[f"at_score_1_{name}"] = len(objects_of(Way(session, {"score": 1.0}).see(grey)).scores)
     return counts
-
-
-def _found(card: Card, seen: Seen, score: float) -> Objects:
-    return objects_of(card, seen, score)
 
 
 def _batch(way: Way, pictures: Sequence[NamedPicture], size: int) -> list[tuple[Seen, Seen]]:
@@ -228,7 +222,7 @@ def _batch(way: Way, pictures: Sequence[NamedPicture], size: int) -> list[tuple[
         cuts = [np.ascontiguousarray(cut[:, ::-1]) if i >= len(pictures) else cut for i, cut in enumerate(cuts)]
     alone = [way.see(cut) for cut in cuts]
     tensors: list[Tensor] = [seen.tensor for seen in alone]
-    together = way.rows(np.concatenate(tensors), [seen.plan for seen in alone])
+    together = way.rows(np.concatenate(tensors), alone)
     if any(len(a.outputs) != len(b.outputs) for a, b in zip(alone, together, strict=True)):
         raise ParityError(f"{way.card.name} gives another number of outputs in a batch of {size}")
     return list(zip(alone, together, strict=True))

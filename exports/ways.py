@@ -1,12 +1,13 @@
 """A picture goes the whole way through the product, once with PyTorch and once with the exported file.
 
 Decoding, fitting, the tensor and the reading of outputs are the pipelines' own functions in both; only what runs in the
-middle differs. Where no pipeline reads a family (yet), a picture goes the same way up to the raw outputs.
+middle differs. Where no pipeline reads a family (embeddings, pyramids), a picture goes the same way up to the raw
+outputs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -73,12 +74,14 @@ class Seen:
 
     tensor: what the network got. outputs: what it gave for this picture, without a batch axis.
     found: what the pipeline read from them; None where no pipeline reads this family. plan: None for noise.
+    picture: its pixels, whole; None where only the network ran.
     """
 
     tensor: Tensor
     outputs: list[Tensor]
     found: Found | None
     plan: Fit | None
+    picture: Image | None = None
 
 
 class Way:
@@ -87,7 +90,7 @@ class Way:
     def __init__(self, session: Runner, params: Mapping[str, Any] | None = None) -> None:
         """Build the pipeline around a session, if one reads its family.
 
-        params: of the task, e.g. {"score": 0.1}; those it does not have are ignored where no pipeline runs.
+        params: of the task, e.g. {"score": 0.1}; ignored where no pipeline runs.
         """
         self.session, self.card = session, session.card
         self._tensor: Tensor | None = None
@@ -103,18 +106,19 @@ class Way:
     def see(self, source: Path | Image) -> Seen:
         """Take one picture the whole way. Raises ParityError if it fails there."""
         if self.pipeline is not None:
-            result = self.pipeline(source)
+            result, picture = self.pipeline.process(source)
             if result.error is not None or self._tensor is None:
                 reason = result.error.message if result.error else "nothing was run"
                 raise ParityError(f"{self.card.name} fails in its pipeline on a picture of {result.size}: {reason}")
             plan = plan_fit(cast(tuple[int, int], result.size), self.card.input)
-            return Seen(self._tensor, self._per_picture(self._outputs), result.found, plan)
+            pixels = picture.pixels if picture is not None else None
+            return Seen(self._tensor, self._per_picture(self._outputs), result.found, plan, pixels)
         spec = self.card.input
         pixels = pixels_of(source)
         plan = plan_fit((pixels.shape[0], pixels.shape[1]), spec)
         canvas = np.empty((*plan.padded, 3), np.uint8)
         tensor = to_tensor(fit(pixels, plan, spec.resize, canvas), spec, Workspace())
-        return Seen(tensor, self._per_picture(self.run(tensor)), None, plan)
+        return Seen(tensor, self._per_picture(self.run(tensor)), None, plan, pixels)
 
     def run(self, tensor: Tensor) -> list[Tensor]:
         """Run the network alone. Raises ParityError if it fails."""
@@ -124,21 +128,25 @@ class Way:
             first = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ParityError(f"{self.card.name} fails on an input of {tensor.shape}: {first[:300]}") from error
 
-    def rows(self, tensor: Tensor, plans: list[Fit | None]) -> list[Seen]:
-        """Run one batch and give what came of each of its pictures."""
+    def rows(self, tensor: Tensor, alone: Sequence[Seen | None]) -> list[Seen]:
+        """Run one batch and give what came of each of its pictures.
+
+        alone: what came of each of them alone, whose plan and pixels hold here too; None for noise.
+        """
         outputs = self.run(tensor)
         for name, output in zip(self.card.outputs, outputs, strict=True):
-            if output.shape[:1] != (len(plans),):
+            if output.shape[:1] != (len(alone),):
                 raise ParityError(
-                    f"output {name!r} of {self.card.name} has shape {output.shape} for a batch of {len(plans)}: "
+                    f"output {name!r} of {self.card.name} has shape {output.shape} for a batch of {len(alone)}: "
                     "one row a picture was expected"
                 )
-        return [self._row(tensor, outputs, number, plan) for number, plan in enumerate(plans)]
+        return [self._row(tensor, outputs, number, seen) for number, seen in enumerate(alone)]
 
-    def _row(self, tensor: Tensor, outputs: list[Tensor], number: int, plan: Fit | None) -> Seen:
+    def _row(self, tensor: Tensor, outputs: list[Tensor], number: int, alone: Seen | None) -> Seen:
         own = [output[number] for output in outputs]
-        found = self.pipeline.read_outputs(own, plan) if self.pipeline is not None and plan is not None else None
-        return Seen(tensor[number], own, found, plan)
+        plan, picture = (alone.plan, alone.picture) if alone else (None, None)
+        found = self.pipeline.read_outputs(own, plan, picture) if self.pipeline and plan else None
+        return Seen(tensor[number], own, found, plan, picture)
 
     def _per_picture(self, outputs: list[Tensor]) -> list[Tensor]:
         return outputs if self.card.input.layout == "CHW" else [output[0] for output in outputs]

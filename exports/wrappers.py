@@ -60,15 +60,17 @@ class TwoStage(nn.Module):
         self.network, self.masks = twin, masks
 
     def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
-        """picture: (3, H, W) in [0, 1]. Returns boxes (N, 4), labels (N,), scores (N,)[, masks (N, 1, H, W)]."""
+        """picture: (3, H, W) in [0, 1]. Returns boxes (N, 4), labels (N,), scores (N,)[, masks (N, 1, 28, 28)]."""
         found: dict[str, Tensor] = self.network([picture])[0]
         parts = found["boxes"], found["labels"], found["scores"]
         return (*parts, found["masks"]) if self.masks else parts
 
 
 def exact_transform(own: Any) -> nn.Module:
-    """torchvision's transform of detectors, with sizes that a graph computes as Python does.
+    """torchvision's transform of detectors, with sizes that a graph computes as Python does, and masks left alone.
 
+    Masks stay probabilities over their boxes: laid into the picture here, a hundred of them on 12 megapixels would be
+    4.8 GB of float32, and `pipelines.instances` does it inside each box alone.
     When torchvision is traced it computes the resized height and width in float32 and by a reciprocal, where Python
     divides in float64. Rounded down, that is another size for about every fifth picture (328×400 at 800 becomes 799
     rows instead of 800), and boxes move by pixels.
@@ -77,7 +79,16 @@ def exact_transform(own: Any) -> nn.Module:
     is_tracing = library("torchvision")._is_tracing
 
     class Exact(transform):  # type: ignore[misc,valid-type]
-        """Differs only in a trace, and there only in the arithmetic of sizes."""
+        """Differs in the arithmetic of sizes, in a trace only, and in what becomes of masks."""
+
+        def postprocess(self, result: Any, image_shapes: Any, original_image_sizes: Any) -> Any:
+            """Bring boxes back to the picture's size."""
+            masks = [found.pop("masks", None) for found in result]
+            back: list[dict[str, Tensor]] = super().postprocess(result, image_shapes, original_image_sizes)
+            for found, own in zip(back, masks, strict=True):
+                if own is not None:
+                    found["masks"] = own
+            return back
 
         def resize(self, image: Tensor, target: Any = None) -> tuple[Tensor, Any]:
             """image: (3, H, W). Returns it resized, and `target`, which inference has none of."""

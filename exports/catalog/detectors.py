@@ -96,6 +96,6 @@ def _facts(one: _Detector) -> Facts:
         outputs=("boxes", "labels", "scores", "masks") if one.masks else ("boxes", "labels", "scores"),
         weights=torchvision_source(weights, COCO),
         published=published(weights),
-        decode={"label_offset": 1},
+        decode={"label_offset": 1, "masks": "boxes"} if one.masks else {"label_offset": 1},
         notes=("resizes and normalises inside the graph; names marked N/A are COCO numbers without a class",),
     )

@@ -23,7 +23,7 @@ Family: TypeAlias = Literal[
     "yolo",  # detect: (4 + C, N), to be suppressed
     "yolo-end2end",  # detect: (N, 6), nothing to suppress
     "semantic-logits",  # segment: (B, C, H, W) before argmax
-    "torchvision-instances",  # instances: as torchvision-detection, and masks (N, 1, H, W)
+    "torchvision-instances",  # instances: as torchvision-detection, and masks over boxes (N, 1, 28, 28)
     "box-masks",  # instances: cut-outs around a detector's boxes to probabilities (B, 1, h, w) of being the object
     "yolo-seg",  # instances: (4 + C + 32, N) and prototypes (32, H / 4, W / 4)
     "dcgan",  # generate: noise to a picture in [−1, 1]

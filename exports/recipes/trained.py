@@ -14,11 +14,12 @@ import onnx
 from exports.build import build
 from exports.catalog.entry import Entry
 from exports.compact import Storage, compact
-from exports.export import Request, export, write_model
+from exports.export import Request, export
 from exports.parity import check
 from exports.pictures import photographs
 from exports.rawsession import open_session
 from exports.recipes.shipping import put
+from exports.target import write_model
 from exports.ways import TorchSession
 from exports.wrappers import wrap
 from pipelines.card import Card, Quality, Weights, with_card

@@ -67,7 +67,8 @@ def detector(masks: bool) -> Entry:
         resize=Resize(rule="keep", stride=1),
     )  # fmt: skip
     outputs = ("boxes", "labels", "scores", "masks") if masks else ("boxes", "labels", "scores")
-    facts = Facts(input=spec, names=("a", "b", "c", "d"), outputs=outputs, decode={"label_offset": 1})
+    decode = {"label_offset": 1, "masks": "boxes"} if masks else {"label_offset": 1}
+    facts = Facts(input=spec, names=("a", "b", "c", "d"), outputs=outputs, decode=decode)
     task, family = ("instances", "torchvision-instances") if masks else ("detect", "torchvision-detection")
     return entry(f"small-{family}", task, family, facts, lambda: two_stage(masks))
 
@@ -100,4 +101,5 @@ SMALL: dict[str, tuple[Entry, tuple[int, int] | None]] = {
     "yolo": (find("yolo11n"), (128, 128)),
     "yolo-end2end": (find("yolo26n"), (480, 480)),
     "yolo-seg": (find("yolo11n-seg"), (128, 128)),
+    "box-masks": (find("mask-head-efficientnet-lite0"), None),
 }

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from exports.compare import Objects, Threshold, compare, match
+from exports.compare import Threshold, compare, mask_iou, match
 from exports.gates import GATES, Gate, judge
 from exports.ways import Seen
 from pipelines.card import Card, InputSpec, Resize, Weights
-from pipelines.results import Detections
+from pipelines.masks import PlacedMask
+from pipelines.results import Detections, Instances, RenderedPicture, SemanticMask
 
 SPEC = InputSpec(
     name="x", height=32, width=32, mean=(0.0,) * 3, std=(1.0,) * 3, batch=None, resize=Resize(rule="stretch")
@@ -28,15 +29,23 @@ def card(family: str) -> Card:
     )
 
 
-def objects(*rows: tuple[float, float, float, float, float, int]) -> Objects:
+def objects(*rows: tuple[float, float, float, float, float, int]) -> Detections:
     table = np.array(rows, np.float32).reshape(-1, 6)
-    return Objects(table[:, :4], table[:, 4], table[:, 5].astype(np.int64))
+    ids = table[:, 5].astype(np.int64)
+    return Detections(table[:, :4], table[:, 4], ids, tuple(("cat", "dog")[i] for i in ids))
 
 
 def seen(*rows: tuple[float, float, float, float, float, int]) -> Seen:
-    o = objects(*rows)
-    names = tuple(("cat", "dog")[i] for i in o.class_ids)
-    return Seen(np.zeros(1), [], Detections(o.boxes, o.scores, o.class_ids, names), None)
+    return Seen(np.zeros(1), [], objects(*rows), None)
+
+
+def seen_mask(*masks: PlacedMask) -> Seen:
+    count = len(masks)
+    box = np.array([[0, 0, 20, 20]] * count, np.float32)
+    found = Instances(
+        box, np.full(count, 0.9, np.float32), np.zeros(count, np.int64), ("cat",) * count, masks, (40, 40)
+    )
+    return Seen(np.zeros(1), [], found, None)
 
 
 def test_detections_in_another_order_are_the_same() -> None:
@@ -99,6 +108,44 @@ def test_one_box_in_a_hundred_may_be_another_choice_of_suppression_but_it_is_rep
 
     assert figures["box_difference_px"] == pytest.approx(4.0)
     assert figures["usual_box_difference_px"] == 0.0
+
+
+def test_masks_overlap_by_their_pixels_wherever_their_rectangles_lie() -> None:
+    square = np.ones((10, 10), np.bool_)
+    a, moved, far = PlacedMask(0, 0, square), PlacedMask(5, 0, square), PlacedMask(30, 30, square)
+    nothing = PlacedMask(0, 0, np.zeros((0, 0), np.bool_))
+
+    assert mask_iou(a, a) == 1
+    assert mask_iou(a, moved) == pytest.approx(50 / 150)
+    assert mask_iou(a, far) == mask_iou(a, nothing) == 0
+    assert mask_iou(nothing, nothing) == 1
+
+
+def test_matched_objects_are_compared_by_their_masks_too() -> None:
+    square = np.ones((10, 10), np.bool_)
+    pair = seen_mask(PlacedMask(0, 0, square)), seen_mask(PlacedMask(5, 0, square))
+
+    figures = compare(card("yolo-seg"), [pair], Threshold(0.25))
+
+    assert figures["matched"] == 1.0
+    assert figures["mask_iou"] == pytest.approx(1 / 3)
+    assert any("mask_iou is 0.3333" in sentence for sentence in judge("objects", "fp32", figures))
+
+
+def test_class_maps_are_compared_pixel_by_pixel_at_the_pictures_size() -> None:
+    logits = [np.zeros((2, 4, 4), np.float32)]
+    maps = np.zeros((2, 10, 10), np.uint8)
+    maps[1, 0] = 1
+    a, b = (Seen(np.zeros(1), logits, SemanticMask(one, ("cat", "dog")), None) for one in maps)
+
+    assert compare(card("semantic-logits"), [(a, b)], Threshold(0))["equal_pixels"] == pytest.approx(0.9)
+
+
+def test_made_pictures_are_compared_by_their_pixels() -> None:
+    dark, bright = (RenderedPicture(np.full((4, 4, 3), value, np.uint8)) for value in (10, 13))
+    a, b = (Seen(np.zeros(1), [], one, None) for one in (dark, bright))
+
+    assert compare(card("transformer"), [(a, b)], Threshold(0))["pixel_difference"] == 3
 
 
 def test_logits_are_compared_by_their_largest_difference_and_their_top() -> None:

@@ -8,15 +8,24 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("pycocotools")
 
+from pycocotools import mask as coco_masks
+
 from exports.catalog import find
-from exports.evaluate import detection_dataset, open_dataset
+from exports.evaluate import open_dataset
+from exports.labelled_maps import iou_of, labelled_maps
 from exports.pictures import draw
+from exports.recipes.accuracy import Truth
+from exports.recipes.mask_accuracy import MaskTruth, evaluate_masks
+from pipelines.card import Task
 from pipelines.errors import ParameterError
+from pipelines.results import Instances
 
 NAMES = ("cat", "dog")
+TASKS: tuple[Task, ...] = ("detect", "instances", "segment", "classify")
 
 
 def picture(path: Path) -> None:
@@ -67,10 +76,12 @@ def voc(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("kind", ["coco", "yolo", "voc"])
 def test_every_kind_of_folder_gives_the_boxes_of_known_classes(kind: str, request: pytest.FixtureRequest) -> None:
-    dataset = detection_dataset(request.getfixturevalue(kind), NAMES)
+    dataset = open_dataset(request.getfixturevalue(kind), "detect", NAMES)
 
     assert dataset is not None
+    assert dataset.metric == "box mAP"
     (truth,) = dataset.truths
+    assert isinstance(truth, Truth)
     assert truth.size == (100, 200)
     assert truth.class_ids.tolist() == [1]
     np.testing.assert_allclose(truth.boxes, [[20, 10, 60, 40]], atol=1e-4)
@@ -79,27 +90,161 @@ def test_every_kind_of_folder_gives_the_boxes_of_known_classes(kind: str, reques
 def test_pictures_without_labels_are_no_dataset(tmp_path: Path) -> None:
     picture(tmp_path / "a.jpg")
 
-    assert detection_dataset(tmp_path, NAMES) is None
+    assert [open_dataset(tmp_path, task, NAMES) for task in TASKS] == [None] * len(TASKS)
 
 
 def test_labels_of_classes_the_model_does_not_know_are_an_error(yolo: Path) -> None:
     with pytest.raises(ParameterError, match="is of a class this model knows"):
-        detection_dataset(yolo, ("fish", "bird"))
+        open_dataset(yolo, "detect", ("fish", "bird"))
 
 
-def test_a_line_that_is_no_label_is_named(yolo: Path) -> None:
-    (yolo / "labels" / "a.txt").write_text("1 0.2\n")
+@pytest.mark.parametrize("line", ["1 0.2", "one 0.2 0.2 0.1 0.1", "1 0.2 0.2 0.1 wide", "1 0 0 1 1 0"])
+def test_a_line_that_is_no_label_is_named(line: str, yolo: Path) -> None:
+    (yolo / "labels" / "a.txt").write_text(f"{line}\n")
 
     with pytest.raises(ParameterError, match=r"a\.txt holds a line that is no YOLO label"):
-        detection_dataset(yolo, NAMES)
+        open_dataset(yolo, "detect", NAMES)
 
 
 def test_one_folder_a_class_is_a_dataset_for_classification(tmp_path: Path) -> None:
     for name in ("3", "7", "unknown"):
         picture(tmp_path / name / "a.png")
 
-    dataset = open_dataset(tmp_path, find("lenet5"))
+    dataset = open_dataset(tmp_path, "classify", find("lenet5").facts().names)
 
     assert dataset is not None
     assert dataset.metric == "top-1"
-    assert [(path.parent.name, right) for path, right in dataset.labelled] == [("3", 3), ("7", 7)]
+    assert dataset.truths == ((tmp_path / "3" / "a.png", 3), (tmp_path / "7" / "a.png", 7))
+
+
+@pytest.fixture
+def outlined_yolo(yolo: Path) -> Path:
+    (yolo / "labels" / "a.txt").write_text("1 0.1 0.1 0.3 0.1 0.3 0.4 0.1 0.4\n0 0.01 0.02 0.02 0.02 0.02 0.04\n")
+    return yolo
+
+
+@pytest.fixture
+def outlined_coco(coco: Path) -> Path:
+    content = json.loads((coco / "instances.json").read_text())
+    content["annotations"][0]["segmentation"] = [[20, 10, 60, 10, 60, 40, 20, 40]]
+    (coco / "instances.json").write_text(json.dumps(content))
+    return coco
+
+
+@pytest.fixture
+def coco_with_runs(coco: Path) -> Path:
+    whole = np.zeros((100, 200), np.uint8, order="F")
+    whole[10:40, 20:60] = 1
+    runs = coco_masks.encode(whole)
+    content = json.loads((coco / "instances.json").read_text())
+    content["annotations"][0]["segmentation"] = {"size": runs["size"], "counts": runs["counts"].decode()}
+    (coco / "instances.json").write_text(json.dumps(content))
+    return coco
+
+
+@pytest.mark.parametrize("kind", ["outlined_yolo", "outlined_coco", "coco_with_runs"])
+def test_outlines_become_masks_of_the_pixels_inside(kind: str, request: pytest.FixtureRequest) -> None:
+    expected = np.zeros((100, 200), np.bool_)
+    expected[10:40, 20:60] = True
+
+    dataset = open_dataset(request.getfixturevalue(kind), "instances", NAMES)
+
+    assert dataset is not None
+    assert dataset.metric == "mask mAP"
+    (truth,) = dataset.truths
+    assert isinstance(truth, MaskTruth)
+    assert truth.class_ids.tolist() == [1]
+    np.testing.assert_array_equal(truth.masks[0].whole(truth.size), expected)
+
+
+def test_an_outline_has_its_box_for_a_detector(outlined_yolo: Path) -> None:
+    dataset = open_dataset(outlined_yolo, "detect", NAMES)
+
+    assert dataset is not None
+    (truth,) = dataset.truths
+    assert isinstance(truth, Truth)
+    np.testing.assert_allclose(truth.boxes, [[20, 10, 60, 40]], atol=1e-4)
+
+
+def test_boxes_alone_are_no_labels_for_masks(yolo: Path, voc: Path) -> None:
+    assert open_dataset(yolo, "instances", NAMES) is None
+    assert open_dataset(voc, "instances", NAMES) is None
+
+
+def test_masks_that_are_found_exactly_have_a_perfect_figure(outlined_coco: Path) -> None:
+    dataset = open_dataset(outlined_coco, "instances", NAMES)
+    assert dataset is not None
+    (truth,) = dataset.truths
+    assert isinstance(truth, MaskTruth)
+    box, score = np.array([[20, 10, 60, 40]], np.float32), np.array([0.9], np.float32)
+    found = Instances(box, score, truth.class_ids, ("dog",), truth.masks, truth.size)
+
+    assert evaluate_masks([found], [truth], NAMES) == pytest.approx((1.0, 1.0))
+
+
+def class_maps(folder: Path, where: str, described: str | None) -> Path:
+    """A picture whose left half is class 7, the right one class 9, with a column that nobody judges."""
+    picture(folder / "images" / "a.jpg")
+    numbers = np.full((100, 200), 9, np.uint8)
+    numbers[:, :100] = 7
+    numbers[:, 0] = 255
+    (folder / where).mkdir()
+    painted = Image.fromarray(numbers)
+    painted.putpalette([value for i in range(256) for value in (i, 255 - i, 0)])
+    painted.save(folder / where / "a.png")
+    if described:
+        (folder / "data.yaml").write_text(described)
+    return folder
+
+
+@pytest.mark.parametrize("where", ["masks", "semantic", "labels"])
+def test_class_maps_are_read_by_the_names_of_their_classes(where: str, tmp_path: Path) -> None:
+    folder = class_maps(tmp_path, where, "names: {7: dog, 9: lamp}")
+
+    (truth,) = labelled_maps(folder, ("__background__", "cat", "dog")) or []
+
+    right = truth.class_map()
+    assert right.shape == truth.size == (100, 200)
+    assert np.unique(right[:, :1]).tolist() == [255]
+    assert np.unique(right[:, 1:100]).tolist() == [2]
+    assert np.unique(right[:, 100:]).tolist() == [0]  # a lamp is background to a model that knows none
+
+
+def test_a_class_unknown_to_a_model_without_a_background_is_not_judged(tmp_path: Path) -> None:
+    (truth,) = labelled_maps(class_maps(tmp_path, "masks", "names: {7: dog, 9: lamp}"), NAMES) or []
+
+    assert np.unique(truth.class_map()).tolist() == [1, 255]
+
+
+def test_pascal_vocs_numbers_are_known_without_a_description_and_by_cocos_names(tmp_path: Path) -> None:
+    (truth,) = labelled_maps(class_maps(tmp_path, "SegmentationClass", None), ("background", "chair", "car")) or []
+
+    assert np.unique(truth.class_map()).tolist() == [1, 2, 255]
+
+
+def test_a_class_map_of_another_size_or_kind_is_named(tmp_path: Path) -> None:
+    folder = class_maps(tmp_path, "masks", None)
+    (truth,) = labelled_maps(folder, NAMES) or []
+
+    cv2.imwrite(str(truth.file), np.zeros((50, 200), np.uint8))
+    with pytest.raises(ParameterError, match=r"a\.png has \(50, 200\) pixels, its picture \(100, 200\)"):
+        truth.class_map()
+    cv2.imwrite(str(truth.file), np.zeros((100, 200, 3), np.uint8))
+    with pytest.raises(ParameterError, match=r"a\.png has pixels of kind RGB"):
+        truth.class_map()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_mean_overlap_of_classes_is_ultralytics_own(seed: int) -> None:
+    torch = pytest.importorskip("torch")
+    metrics = pytest.importorskip("ultralytics.utils.metrics")
+    random = np.random.default_rng(seed)
+    right, found = random.integers(0, 4, (2, 3, 40, 50))  # class 4 is in no picture
+    found[0, :5] = 4
+    theirs = metrics.SemanticMetrics(dict(enumerate("abcde")))
+    theirs.update_stats(torch.from_numpy(found), torch.from_numpy(right))
+    theirs.process()
+
+    counts = np.bincount((right * 5 + found).ravel(), minlength=25).reshape(5, 5)
+
+    assert iou_of(counts) == pytest.approx(theirs.miou, abs=1e-6)
