@@ -16,6 +16,8 @@ from workers.formats import Stopped, formats_of, places, write_format
 from workers.jobs import Close, new_attempt
 from workers.journal import RESULTS, settle
 from workers.lease import Tally, heart_beat, take_lease
+from workers.manifest import remove_manifest
+from workers.resume import note_closed
 from workers.store import JobStore, State
 
 log = logging.getLogger(__name__)
@@ -81,4 +83,6 @@ def _steps(message: Close, output: Path, stop: Event) -> list[Callable[[], objec
         *(partial(write_format, name, message.spec, stop.is_set) for name in formats_of(message.spec)),
         lambda: write_contact_sheet(output, root=Path(message.spec.root)),
         lambda: write_report(output, message.summary),
+        lambda: note_closed(message.spec),
+        lambda: remove_manifest(output, message.spec.job),
     ]

@@ -102,7 +102,7 @@ def _glob(text: str) -> Source:
     matches = [p for p in glob.glob(os.path.expanduser(text), recursive=True) if Path(p).is_file()]
     if not matches:
         raise SourceError(f"glob {text!r} matches no file (folders are taken whole: give the folder itself)")
-    return _named(matches)
+    return named_files(matches)
 
 
 def _list(path: Path) -> Source:
@@ -116,11 +116,11 @@ def _list(path: Path) -> Source:
             entries.append(os.path.join(path.parent, os.path.expanduser(entry)))
     if not entries:
         raise SourceError(f"list file {path} names no image: write one path a line")
-    return _named(entries)
+    return named_files(entries)
 
 
-def _named(paths: list[str]) -> Source:
-    """Files from anywhere: their root is the deepest folder above all of them."""
+def named_files(paths: list[str]) -> Source:
+    """Take files from anywhere at their word: their root is the deepest folder above all of them."""
     absolute = [os.path.abspath(path) for path in paths]
     root = Path(os.path.commonpath([os.path.dirname(path) for path in absolute]))
     names = {os.path.relpath(path, root) for path in absolute}

@@ -29,8 +29,12 @@ class Settings(BaseSettings):
     provider: Provider = Field("auto", description="execution provider of workers: auto, cpu, cuda, tensorrt")
     max_pixels: int = Field(100_000_000, ge=1, description="largest picture, in pixels")
     max_bytes: int = Field(256 * 2**20, ge=1, description="largest image file, in bytes")
+    max_uploads: int = Field(2**30, ge=0, description="bytes of images given as bytes, stored in one output folder")
     shard_images: int = Field(16, ge=1, le=256, description="images in one message")
     shard_seconds: int = Field(600, ge=10, description="hard time limit of one shard")
+    image_seconds: float = Field(120.0, ge=1, description="time limit of one image")
+    memory_growth: int = Field(4096, ge=0, description="MB an image may take over the loaded model; 0: no limit")
+    queue_limit: int = Field(50_000, ge=0, description="waiting shards above which no job is taken; 0: no limit")
     lease_seconds: float = Field(5.0, ge=1, le=60, description="a worker that is silent for so long has lost its shard")
     visibility_timeout: int | None = Field(
         None, ge=20, description="seconds after which the broker redelivers; none: twice shard_seconds"

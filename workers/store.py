@@ -243,7 +243,20 @@ class JobStore:
             self.redis.hsetnx(key, "reason", reason)
         self.redis.hset(key, "state", state)
         if state != "running":
+            seconds, micros = self.redis.time()
+            self.redis.hsetnx(key, "ended", seconds + micros / 1e6)
             self.leave_service(job)
+
+    def hold_up(self, job: str, reason: str) -> float:
+        """Note what keeps a job from going on; gives for how many seconds it has been kept."""
+        key = self._keys(job)[0]
+        seconds, micros = self.redis.time()
+        now = seconds + micros / 1e6
+        pipe = self.redis.pipeline()
+        pipe.hset(key, "held_up", reason)
+        pipe.hsetnx(key, "held_up_since", now)
+        pipe.hget(key, "held_up_since")
+        return float(now - float(pipe.execute()[-1]))
 
     def note_provider(self, job: str, provider: str) -> None:
         """Remember which execution provider really serves a job."""

@@ -17,7 +17,7 @@ from workers.listing import Listing
 from workers.output import claim_output, remembered
 from workers.registry import Registry
 from workers.resume import begin, check_same_job, end_orphan, take_over
-from workers.roots import refuse_image_outside, refuse_outside
+from workers.roots import check_image, check_roots
 from workers.services import Service
 from workers.settings import Settings
 from workers.status import status_of
@@ -37,7 +37,7 @@ def submit(request: Request, service: Service, config: Settings, key: str = "") 
     spec, source = resolve(request)
     roots = config.allowed_roots if config.roots else None
     if roots is not None:
-        refuse_outside(spec, roots)
+        check_roots(spec, roots)
     registry, output = Registry(service.store), Path(spec.output)
     with claim_output(output, _PATIENCE_SECONDS):
         spec = check_same_job(spec, force=request.force)
@@ -80,7 +80,7 @@ def _digest(spec: JobSpec, source: Source, roots: tuple[Path, ...] | None) -> st
     told = hashlib.sha256(json.dumps([spec.fingerprint, spec.output, spec.root, spec.overlays, spec.formats]).encode())
     for found in source.scan():
         if roots is not None and (source.names is not None or (source.root / found.name).is_symlink()):
-            refuse_image_outside(source.root / found.name, roots)
+            check_image(source.root / found.name, roots)
         told.update(_about(found))
     return told.hexdigest()[:32]
 

@@ -1,0 +1,243 @@
+"""The client for programs: submit a job, watch it, read its results while it runs, cancel it, try again.
+
+    from workers import Client
+
+    client = Client("redis://queue:6379/0")
+    job = client.submit("detect", "photos/", output="results/")
+    for line in client.results(job):
+        print(line["image"], line["status"])
+
+A job that was submitted needs no client: this process may end, and any other may ask for it by its id. What waits here
+survives a broker that is started again. Importing this loads neither Celery nor ONNX Runtime nor OpenCV.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import redis
+
+from pipelines.card import Provider
+from workers.errors import BrokerError, JobError, OutputError, UnknownJobError, WaitTimeoutError
+from workers.inputs import Input, gather
+from workers.job_request import Request
+from workers.journal import Line, settle
+from workers.output import claim_output
+from workers.queues import Priority
+from workers.registry import Head, Registry
+from workers.retrying import images_again
+from workers.services import Service
+from workers.settings import settings
+from workers.status import Status, status_of
+from workers.store import JobStore
+from workers.submission import submit
+from workers.tail import Tail
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+T = TypeVar("T")
+
+POLL_SECONDS = 0.1
+STOP_SECONDS = 10.0  # images in work are finished and kept when a job is cancelled
+_LISTED = 50
+
+
+class Client:
+    """One service: its broker, its store, its queue."""
+
+    def __init__(self, broker: str | None = None, store: str | None = None, patience: float = 300.0) -> None:
+        """Take the service's addresses; nothing is sent yet.
+
+        broker: its URL; default: PIXELMILL_BROKER. store: default: PIXELMILL_STORE, else the broker.
+        patience: seconds for which waiting calls bear a broker that is away.
+        Raises BrokerError if there is no broker.
+        """
+        self._config = settings()
+        url = broker or self._config.broker
+        if url is None:
+            raise BrokerError(
+                "a client needs a broker: set PIXELMILL_BROKER or give Client(broker=…), e.g. redis://localhost:6379/0 "
+                "(`pixelmill run` brings its own)"
+            )
+        self._broker = url
+        self._store = JobStore(store or (self._config.store if broker is None else None) or url)
+        self._registry = Registry(self._store)
+        self._patience = patience
+        self._made: Celery | None = None
+
+    def submit(
+        self,
+        pipeline: str,
+        inputs: Input | Sequence[Input],
+        *,
+        output: str | Path,
+        params: Mapping[str, Any] | None = None,
+        model: str | None = None,
+        priority: Priority = "normal",
+        key: str = "",
+        overlays: bool = True,
+        force: bool = False,
+        provider: Provider = "auto",
+        allow_fallback: bool = False,
+        formats: Sequence[str] | None = None,
+    ) -> str:
+        """Submit a job, and give its id once the service has all there is to know of it.
+
+        inputs: a file, a folder, a glob, a list file, the bytes of an image, or a sequence of these.
+        output: folder for the results; it and the inputs must be where workers see them too.
+        key: your own name for the job: the same key gives the same job. Without one, the same pipeline, model,
+        parameters, output folder and inputs do (names, sizes and times are compared).
+        force: compute all images again, and replace results of another job in the same folder.
+        formats: what else the results are written as (`pixelmill run --help` names them).
+        Raises JobError, ParameterError or ModelError if it can't run; then nothing is queued.
+        """
+        source, images = gather(inputs, Path(output), self._config)
+        request = Request(
+            pipeline, source, Path(output), model, params or {}, overlays, force, provider, allow_fallback, priority,
+            images=images, formats=None if formats is None else tuple(formats),
+        )  # fmt: skip
+        return self._submit(request, key)
+
+    def status(self, job: str) -> Status:
+        """Say how a job is. Raises UnknownJobError with the nearest id, BrokerError if the store is away."""
+        status = self._ask(lambda: status_of(self._registry, job))
+        if status is None:
+            raise UnknownJobError(self._say_unknown(job))
+        return status
+
+    def list(self, limit: int = _LISTED) -> list[Status]:
+        """Give the jobs of the last seven days, the newest first."""
+        found = (status_of(self._registry, job) for job in self._ask(lambda: self._registry.jobs(limit)))
+        return [status for status in found if status is not None]
+
+    def wait(self, job: str, progress: Callable[[Status], None] | None = None, timeout: float | None = None) -> Status:
+        """Wait until a job has ended, and give its last status; a broker that is started again is waited for too.
+
+        progress: called with the status whenever that has changed. timeout: seconds; None: as long as it takes.
+        Raises WaitTimeoutError when that is over, UnknownJobError, or BrokerError if the broker stays away.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        last: Status | None = None
+        while True:
+            status = self._patiently(lambda: self.status(job), deadline)
+            if progress is not None and status != last:
+                progress(status)
+            if status.has_ended:
+                return status
+            last = status
+            if deadline is not None and time.monotonic() >= deadline:
+                raise WaitTimeoutError(
+                    f"job {job} is {status.state} after {timeout:g} s ({status.finished} images finished); it goes on"
+                )
+            time.sleep(POLL_SECONDS)
+
+    def results(self, job: str, timeout: float | None = None) -> Iterator[Line]:
+        """Give every result of a job as soon as it is on disk, each image once, in the order in which they are done.
+
+        Ends when the job has ended; what stands in its output folder from earlier jobs comes last.
+        Each is a line of `results.jsonl` as a dict. This process must see the output folder.
+        Raises JobError with the reason, after the last result, if the job failed; otherwise as `wait`.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        status = self.status(job)
+        tail = Tail(Path(status.output), job)
+        while True:
+            ended = status.has_ended  # before the last look, so that nothing falls between the two
+            yield from tail.new()
+            if ended:
+                yield from tail.merged()
+                break
+            if deadline is not None and time.monotonic() >= deadline:
+                raise WaitTimeoutError(f"job {job} is {status.state} after {timeout:g} s; it goes on")
+            time.sleep(POLL_SECONDS)
+            status = self._patiently(lambda: self.status(job), deadline)
+        if status.state in ("failed", "dead"):
+            raise JobError(f"job {job} failed: {status.reason}")
+
+    def cancel(self, job: str) -> Status:
+        """End a job: no further image is begun, those in work are finished and kept.
+
+        A job that has ended already stays as it is. Returns when nothing of it is at work any more and its results so
+        far stand in `results.jsonl`.
+        """
+        status = self.status(job)
+        if status.has_ended:
+            return status
+        self._ask(lambda: self._store.end(job, "cancelled", "cancelled by a client"))
+        deadline = time.monotonic() + STOP_SECONDS
+        while self._ask(lambda: self._store.progress(job)).live and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS / 4)
+        output = Path(status.output)
+        if output.is_dir():  # else its next job, or a client that sees the folder, merges them
+            with contextlib.suppress(OutputError), claim_output(output, STOP_SECONDS):
+                settle(output)  # whoever else holds the folder does it
+        return self.status(job)
+
+    def retry(self, job: str, only_failures: bool = True) -> str:
+        """Submit a job's images again as a new job into the same folder, and give its id.
+
+        only_failures: images that failed, whatever the reason, and those an ended job did not come to; else all.
+        Raises JobError if the job has not ended, or there is nothing to try again.
+        """
+        head, status = self._head(job), self.status(job)
+        if not status.has_ended:
+            raise JobError(f"job {job} is {status.state}: wait for it or cancel it before it is tried again")
+        spec = head.spec
+        images = images_again(spec, only_failures=only_failures)
+        request = Request(
+            spec.pipeline, head.source, Path(spec.output), spec.model, spec.params, spec.overlays, True,
+            spec.provider, spec.allow_fallback, spec.priority, images=images, formats=spec.formats,
+        )  # fmt: skip
+        return self._submit(request, "")
+
+    def _submit(self, request: Request, key: str) -> str:
+        try:
+            self._store.ping()
+            return submit(request, Service(self._app, self._store), self._config, key)
+        except redis.RedisError as error:
+            raise BrokerError(f"the store went away while a job was submitted ({error}): submit it again") from error
+
+    @property
+    def _app(self) -> Celery:
+        if self._made is None:
+            from workers.app import make_app
+
+            self._made = make_app(self._broker)
+        return self._made
+
+    def _head(self, job: str) -> Head:
+        head = self._ask(lambda: self._registry.head(job))
+        if head is None:
+            raise UnknownJobError(self._say_unknown(job))
+        return head
+
+    def _ask(self, question: Callable[[], T]) -> T:
+        try:
+            return question()
+        except redis.RedisError as error:
+            self._store.ping()  # says where it is, without its password
+            raise BrokerError(f"the store does not answer: {error}") from error
+
+    def _patiently(self, question: Callable[[], T], deadline: float | None) -> T:
+        """Ask until there is an answer: a broker that is started again is away for a while."""
+        give_up = time.monotonic() + self._patience
+        while True:
+            try:
+                return question()
+            except BrokerError:
+                now = time.monotonic()
+                if now >= give_up or (deadline is not None and now >= deadline):
+                    raise
+                time.sleep(POLL_SECONDS)
+
+    def _say_unknown(self, job: str) -> str:
+        known = self._ask(self._registry.jobs)
+        near = difflib.get_close_matches(job, known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}? " if near else ""
+        return f"the service knows no job {job!r}: {hint}`pixelmill jobs` lists those of the last seven days"
