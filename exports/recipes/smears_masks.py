@@ -9,9 +9,11 @@ cell) are filled, and only the largest piece stays. The masks are derived, not d
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from exports.recipes.bccd import LABELS, NAMES
 from pipelines.types import Boxes, FloatArray, Image, Mask
@@ -53,7 +55,7 @@ def derive_masks(image_rgb: Image, boxes_xyxy: Boxes, labels: Sequence[str]) -> 
     return masks
 
 
-def semantic_mask(image_rgb: Image, boxes_xyxy: Boxes, labels: Sequence[str]) -> np.ndarray:
+def semantic_mask(image_rgb: Image, boxes_xyxy: Boxes, labels: Sequence[str]) -> NDArray[np.uint8]:
     """Derive a class for every pixel.
 
     Arguments as in `derive_masks`.
@@ -81,7 +83,7 @@ def stained(image_rgb: Image) -> Mask:
     return stain > float(np.clip(otsu * _TOWARDS_SLIDE, _NOISE, _PALE))
 
 
-def slide_level(green: np.ndarray) -> int:
+def slide_level(green: NDArray[Any]) -> int:
     """The empty slide's green value: the most frequent one among the brighter half. green: (H, W), 0–255."""
     counts = np.bincount(green.astype(np.uint8).ravel(), minlength=256).astype(np.float64)
     counts = np.convolve(counts, np.ones(5) / 5, mode="same")
@@ -93,23 +95,23 @@ def _name(label: str) -> str:
     return NAMES[LABELS.index(label)] if label in LABELS else label
 
 
-def _radius(box: np.ndarray, height: int, width: int) -> FloatArray:
+def _radius(box: FloatArray, height: int, width: int) -> FloatArray:
     """(H, W) float32: 0 in the box's middle, 1 on its inscribed ellipse, infinite outside the box."""
-    left, top, right, bottom = box
+    left, top, right, bottom = box.tolist()
     x = (np.arange(width, dtype=np.float32) + 0.5 - (left + right) / 2) / max((right - left) / 2, 1)
     y = (np.arange(height, dtype=np.float32) + 0.5 - (top + bottom) / 2) / max((bottom - top) / 2, 1)
-    radius = np.hypot(x[None, :], y[:, None])
+    radius: FloatArray = np.hypot(x[None, :], y[:, None])
     radius[:, np.abs(x) > 1] = np.inf
     radius[np.abs(y) > 1, :] = np.inf
     return radius
 
 
-def _owners(image: Image, stain: Mask, radii: FloatArray, labels: Sequence[str]) -> np.ndarray:
+def _owners(image: Image, stain: Mask, radii: FloatArray, labels: Sequence[str]) -> NDArray[Any]:
     """(H, W) int32: 1 + the box a pixel belongs to, 0 for none."""
     number = len(labels)
     # a platelet's box inside a red cell's lies in front of it, so its radius counts less
-    front = np.float32([0.3 if label == "platelet" else 1.0 for label in labels])
-    room = np.float32([_ROOM[label] for label in labels])
+    front = np.array([0.3 if label == "platelet" else 1.0 for label in labels], np.float32)
+    room = np.array([_ROOM[label] for label in labels], np.float32)
     nearest = (radii * front[:, None, None]).argmin(axis=0)
     radius = np.take_along_axis(radii, nearest[None], 0)[0]
     mine = stain & (radius < room[nearest])
@@ -117,7 +119,7 @@ def _owners(image: Image, stain: Mask, radii: FloatArray, labels: Sequence[str])
     core = radius < _CORE
     markers[core] = nearest[core] + 1
     markers[~core & ~mine] = number + 1
-    owner = cv2.watershed(cv2.GaussianBlur(image, (5, 5), 1.2), markers)
+    owner: NDArray[Any] = cv2.watershed(cv2.GaussianBlur(image, (5, 5), 1.2), markers)
     own = np.take_along_axis(radii, np.clip(owner - 1, 0, number - 1)[None], 0)[0]
     wrong = (owner <= 0) | (owner > number) | (own >= room[np.clip(owner - 1, 0, number - 1)])
     owner[wrong] = np.where(mine, nearest + 1, 0)[wrong]
@@ -146,7 +148,7 @@ def _hull(mask: Mask) -> Mask:
     return filled.astype(bool)
 
 
-def _without_holes(mask: np.ndarray) -> Mask:
+def _without_holes(mask: Mask) -> Mask:
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     filled = np.zeros(mask.shape, np.uint8)
     cv2.drawContours(filled, contours, -1, 1, cv2.FILLED)

@@ -54,7 +54,7 @@ def fit(network: nn.Module, body: nn.Module, count: int, loss: Loss, schedule: S
     last, done = scratch / "last.pt", scratch / "weights.pt"
     if done.exists():
         return done
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast on this CPU
+    network.to(memory_format=torch.channels_last)  # twice as fast on this CPU
     optimizer = _optimizer(network, body, schedule)
     average = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     steps = math.ceil(count / schedule.batch)

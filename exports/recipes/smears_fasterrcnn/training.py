@@ -23,7 +23,7 @@ from pipelines.image import Limits, decode
 from pipelines.types import Boxes, Image
 
 ENTRY = "fasterrcnn-efficientnet-lite0-fpn"
-SCHEDULE = Schedule(epochs=16, batch=2, rate=5e-4, body_rate=1e-4)
+SCHEDULE = Schedule(epochs=8, batch=2, rate=5e-4, body_rate=1e-4)
 _SIDES = (352, 384, 416)  # the shorter side, another one a step
 _LEAST = 6.0  # pixels: what is left of a box at a crop's edge must be wider and higher
 _CROPPED = 0.5  # share of pictures that are seen in part
@@ -69,7 +69,7 @@ def relit(pixels: Image, random: np.random.Generator) -> Image:
     """Change light, contrast and tint of a picture a little."""
     gain = (1 + random.uniform(-_CONTRAST, _CONTRAST)) * (1 + random.uniform(-_TINT, _TINT, 3))
     shifted = (pixels.astype(np.float32) - 128) * gain.astype(np.float32) + 128 + random.uniform(-_LIGHT, _LIGHT)
-    return np.clip(shifted, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(shifted, 0, 255), np.uint8)
 
 
 def loss_of(pictures: Sequence[Example]) -> Any:
@@ -103,7 +103,8 @@ def _crop(pixels: Image, boxes: Boxes, labels: np.ndarray, random: np.random.Gen
     share = random.uniform(0.7, 1.0)
     tall, wide = int(height * share), int(width * share)
     top, left = int(random.integers(0, height - tall + 1)), int(random.integers(0, width - wide + 1))
-    cut = (boxes - np.float32([left, top, left, top])).clip(0, np.float32([wide, tall, wide, tall]))
+    corner, far = np.array([left, top, left, top], np.float32), np.array([wide, tall, wide, tall], np.float32)
+    cut = (boxes - corner).clip(0, far)
     kept = ((cut[:, 2:] - cut[:, :2]) > _LEAST).all(axis=1)
     return pixels[top : top + tall, left : left + wide], cut[kept], labels[kept]
 

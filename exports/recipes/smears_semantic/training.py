@@ -61,7 +61,8 @@ def varied(example: Example, random: np.random.Generator) -> Example:
     top, left = (int(random.integers(0, side - cut + 1)) for side, cut in zip(size, _CUT, strict=True))
     window = slice(top, top + _CUT[0]), slice(left, left + _CUT[1])
     steps = [int(step) for step in random.choice([-1, 1], 2)]
-    return Example(relit(pixels[window][:: steps[0], :: steps[1]], random), classes[window][:: steps[0], :: steps[1]])
+    seen = np.asarray(pixels[window][:: steps[0], :: steps[1]], np.uint8)
+    return Example(relit(seen, random), classes[window][:: steps[0], :: steps[1]])
 
 
 def loss_of(pictures: Sequence[Example]) -> Any:
