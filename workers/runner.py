@@ -26,22 +26,12 @@ from workers.registry import Registry
 from workers.resume import Left, begin, check_same_job, end_orphan, note_closed, take_over
 from workers.services import Service, service_for
 from workers.settings import Settings, settings
+from workers.status import View
 from workers.store import JobStore, Progress
 
 _POLL_SECONDS = 0.1
 _ALONE_SECONDS = 5.0  # with shards to do and nobody at work on them
 _STOP_SECONDS = 3.0  # images in work are finished and kept when a run is interrupted
-
-
-@dataclass(slots=True)
-class View:
-    """What a progress display may show; updated while the run goes on."""
-
-    total: int | None = None
-    done: int = 0
-    failed: int = 0
-    skipped: int = 0
-    phase: str = "starting"
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,17 @@ class Status:
         return {**asdict(self), "failed_by_code": dict(self.failed_by_code)}
 
 
+@dataclass(slots=True)
+class View:
+    """What a progress display may show; updated while the run goes on."""
+
+    total: int | None = None
+    done: int = 0
+    failed: int = 0
+    skipped: int = 0
+    phase: str = "starting"
+
+
 def status_of(registry: Registry, job: str) -> Status | None:
     """Read how a job is; None if the service does not know it."""
     head, progress = registry.head(job), registry.store.progress(job)

@@ -1,0 +1,78 @@
+"""The options that say what a job is, the same for `run` and `submit`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from workers.job_request import Request
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.argument("pipeline"),
+    click.argument("src"),
+    click.option("--out", "output", required=True, type=click.Path(path_type=Path), help="Folder for the results."),
+    click.option(
+        "--model", metavar="NAME|FILE", help="Model to run; default: the pipeline's own (`pixelmill models`)."
+    ),
+    click.option("--top-k", type=int, help="classify: how many labels.  [default: 5]"),
+    click.option("--score", type=float, help="detect: least score of a detection.  [default: the model's]"),
+    click.option("--iou", type=float, help="detect: overlap above which the weaker of two boxes is dropped."),
+    click.option("--max-detections", type=int, help="detect: most detections in one picture."),
+    click.option("--class", "classes", multiple=True, metavar="NAME", help="detect: only this class; may be repeated."),
+    click.option(
+        "--overlays/--no-overlays", default=True, show_default=True, help="Draw every picture with its results."
+    ),
+    click.option(
+        "--format",
+        "formats",
+        multiple=True,
+        metavar="NAME[,NAME…]",
+        help="Write the results as jsonl (always), coco, coco-polygons, yolo, voc, labelme, masks, csv, parquet, "
+        "overlays; may be repeated. On a finished folder only the files are written.  [default: coco for boxes and "
+        "masks]",
+    ),
+    click.option("--force", is_flag=True, help="Run all images again and replace earlier results."),
+    click.option(
+        "--provider",
+        type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]),
+        default="auto",
+        show_default=True,
+        help="Execution provider; strict unless --allow-fallback.",
+    ),
+    click.option("--allow-fallback", is_flag=True, help="Let another provider serve if the one asked for does not."),
+)
+# what is no parameter of the pipeline
+_OWN = ("pipeline", "src", "output", "model", "overlays", "formats", "force", "provider", "allow_fallback")
+
+
+def job_options(command: F) -> F:
+    """Give a command the arguments and options that say what a job is; `request_from` understands them."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def request_from(options: dict[str, Any], **more: Any) -> Request:
+    """Turn the values of `job_options` into a request. more: further fields of it."""
+    from workers.job_request import Request
+
+    params = {name: value for name, value in options.items() if name not in _OWN and value not in (None, ())}
+    return Request(
+        pipeline=options["pipeline"],
+        source=options["src"],
+        output=options["output"],
+        model=options["model"],
+        params=params,
+        overlays=options["overlays"],
+        force=options["force"],
+        provider=options["provider"],
+        allow_fallback=options["allow_fallback"],
+        formats=options["formats"] or None,
+        **more,
+    )
