@@ -24,6 +24,8 @@ ImageErrorCode: TypeAlias = Literal[
     "unsupported_pixels",  # a pixel format we refuse to guess at (e.g. float TIFF)
     "outside_roots",  # a path that leaves the allowed roots
     "crashed",  # the process died on this image, more than once
+    "timed_out",  # it took longer than an image may
+    "out_of_memory",  # it took more memory than an image may
     "inference_failed",  # the model failed on this image
     "output_failed",  # its picture could not be written
 ]

@@ -32,9 +32,6 @@ STATE = ".pixelmill"
 # Failures that lie in the image's bytes alone; the same bytes would fail again. All others are tried again.
 LASTING = frozenset({"empty_file", "not_an_image", "truncated", "corrupt", "unsupported_pixels"})
 
-# A picture on which so many attempts ended without a result is taken for what killed them.
-FATAL_STARTS = 3
-
 Line: TypeAlias = dict[str, Any]
 
 
@@ -54,9 +51,13 @@ class Journal:
         self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
         self._lock = Lock()
 
-    def start(self, name: str) -> None:
-        """Note that work on an image begins, so that a process that dies on it leaves a trace."""
-        self._append({"start": name})
+    def start(self, name: str, stage: str = "") -> None:
+        """Note that work on an image begins, or comes to a stage, so that a process that dies on it leaves a trace."""
+        self._append({"start": name, "stage": stage} if stage else {"start": name})
+
+    def stopped(self, cause: str, over: list[str]) -> None:
+        """Note that the process ends itself, why, and over which of the images in work."""
+        self._append({"stopped": cause, "over": over})
 
     def result(self, line: Line) -> None:
         """Append an image's result. Raises OSError when the disk is full."""
@@ -101,33 +102,6 @@ def read_lines(path: Path) -> Iterator[Line]:
         return
 
 
-@dataclass(slots=True)
-class Earlier:
-    """What earlier attempts at a shard left: finished lines by name, and how often work on a name began in vain.
-
-    attempts: how many got as far as opening a journal.
-    """
-
-    attempts: int = 0
-    finished: dict[str, Line] = field(default_factory=dict)
-    starts: dict[str, int] = field(default_factory=dict)
-
-
-def earlier_attempts(output: Path, job: str, shard: str) -> Earlier:
-    """Read the journals of a shard's earlier attempts."""
-    earlier = Earlier()
-    for path in sorted(journal_folder(output, job).glob(f"{shard}.*.jsonl")):
-        earlier.attempts += 1
-        for line in read_lines(path):
-            if "start" in line:
-                earlier.starts[line["start"]] = earlier.starts.get(line["start"], 0) + 1
-            elif _names_image(line):
-                earlier.finished[line["image"]] = line
-    for name in earlier.finished:
-        earlier.starts.pop(name, None)
-    return earlier
-
-
 @dataclass(frozen=True, slots=True)
 class Totals:
     """What `results.jsonl` holds."""
@@ -166,7 +140,7 @@ def drop_vanished(output: Path, root: Path) -> int:
     that is not mounted must not cost anyone a result.
     Returns how many were taken out. Raises OSError if the file can't be written; then nothing is changed.
     """
-    failed = (line for line in filter(_names_image, read_lines(output / RESULTS)) if line.get("status") != "ok")
+    failed = (line for line in filter(names_image, read_lines(output / RESULTS)) if line.get("status") != "ok")
     gone = {line["image"] for line in failed if not _exists(root, line["image"])}
     if not gone:
         return 0
@@ -207,12 +181,12 @@ def _keyed(stream: Iterable[Line], age: int) -> Iterator[tuple[tuple[str, ...], 
 def _sorted_lines(results: Path) -> Iterable[Line]:
     """The lines of `results.jsonl`, streamed; sorted in memory if someone has changed their order."""
     last: tuple[str, ...] = ()
-    for line in filter(_names_image, read_lines(results)):
+    for line in filter(names_image, read_lines(results)):
         key = sort_key(line["image"])
         if key < last:
-            return sorted(filter(_names_image, read_lines(results)), key=lambda one: sort_key(one["image"]))
+            return sorted(filter(names_image, read_lines(results)), key=lambda one: sort_key(one["image"]))
         last = key
-    return filter(_names_image, read_lines(results))
+    return filter(names_image, read_lines(results))
 
 
 def _job_lines(job: Path) -> Iterator[Line]:
@@ -221,7 +195,7 @@ def _job_lines(job: Path) -> Iterator[Line]:
     for path in sorted(job.glob("*.jsonl")):
         by_shard.setdefault(path.name.partition(".")[0], []).append(path)
     for shard in sorted(by_shard):
-        lines = {line["image"]: line for path in by_shard[shard] for line in read_lines(path) if _names_image(line)}
+        lines = {line["image"]: line for path in by_shard[shard] for line in read_lines(path) if names_image(line)}
         yield from sorted(lines.values(), key=lambda line: sort_key(line["image"]))
 
 
@@ -241,7 +215,7 @@ class Finished:
         self._known: dict[bytes, tuple[bytes, bytes]] = {}
         if fingerprint is None:
             return
-        for line in filter(_names_image, read_lines(output / RESULTS)):
+        for line in filter(names_image, read_lines(output / RESULTS)):
             if line.get("fingerprint") != fingerprint or not _lasting(line):
                 continue
             if line.get("status") == "ok" and not is_complete(output, line, overlays=overlays):
@@ -274,7 +248,8 @@ def _exists(root: Path, name: str) -> bool:
         return False
 
 
-def _names_image(line: Line) -> bool:
+def names_image(line: Line) -> bool:
+    """Whether a line is an image's result."""
     return isinstance(line.get("image"), str)
 
 

@@ -92,6 +92,7 @@ redis.call('HDEL', KEYS[3], ARGV[1])
 redis.call('ZREM', KEYS[4], ARGV[1])
 redis.call('HDEL', KEYS[5], ARGV[1])
 redis.call('HDEL', KEYS[7], ARGV[1])
+redis.call('HDEL', KEYS[1], 'held_up', 'held_up_since')
 redis.call('HINCRBY', KEYS[1], 'ok', ARGV[3])
 for code, count in pairs(cjson.decode(ARGV[4])) do
   redis.call('HINCRBY', KEYS[6], code, count)

@@ -2,56 +2,49 @@
 
 The attempt takes the lease, skips what earlier attempts finished, takes every other image the whole way, writes each
 result to its own journal at once, and ends the shard. A heart-beat renews the lease meanwhile; when the lease is lost
-or the job is cancelled, no further image is begun.
+or the job is cancelled, no further image is begun. Between two images it looks whether somebody more urgent waits, and
+puts the rest back if so.
 """
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
-from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pipelines.errors import PixelmillError
-from workers.artefacts import (
-    SHORTER_SIDE,
-    mask_name,
-    overlay_name,
-    possible_names,
-    write_mask,
-    write_overlay,
-    write_picture,
+from workers.earlier import (
+    FATAL_BEGINNINGS,
+    FATAL_VANISHINGS,
+    OVER_MEMORY,
+    Earlier,
+    earlier_attempts,
 )
-from workers.atomic import remove_temporaries
-from workers.errors import OutputError, WorkerError
+from workers.errors import WorkerError
+from workers.images import Images, Work
 from workers.jobs import JobSpec, Shard, new_attempt
-from workers.journal import FATAL_STARTS, Earlier, Journal, Line, earlier_attempts
-from workers.lease import Tally, heart_beat, take_lease
+from workers.journal import Journal
+from workers.lease import heart_beat, take_lease
+from workers.limits import EXIT_OVER_LIMIT, Limits, Watchdog
+from workers.patience import backoff, patiently
+from workers.roots import check_roots
+from workers.settings import settings
 from workers.store import JobStore
+from workers.trouble import can_pass, say_output
+from workers.yielding import Urgency
 
 if TYPE_CHECKING:
-    from pipelines.image import Picture
     from pipelines.pipeline import Pipeline
-    from pipelines.results import Found, Result
 
 log = logging.getLogger(__name__)
 
-# So many attempts at a shard that ended before any image was begun are not bad luck.
-FATAL_BEGINNINGS = 5
-
-# Errors in writing an overlay, a mask or a picture that concern its name only.
-_NAME_TROUBLE = {
-    errno.ENAMETOOLONG: "its name is too long: a suffix is added for the file that belongs to its result",
-    errno.ENOTDIR: "the folder of its result's file has the name of another result's file",
-    errno.EEXIST: "the folder of its result's file has the name of another result's file",
-    errno.EISDIR: "its result's file has the name of a folder of others",
-}
-
 OpenPipeline = Callable[[JobSpec], "Pipeline"]
+GiveBack: TypeAlias = Callable[[str], None]
+
+# how an attempt went: to its end; put back for somebody else; the job can't go on; something nobody expected
+Kind: TypeAlias = Literal["done", "yielded", "failed", "broke"]
 
 
 def attempt_shard(
@@ -62,211 +55,143 @@ def attempt_shard(
     threads: int,
     lease_seconds: float,
     roots: tuple[Path, ...],
+    limits: Limits | None = None,
+    give_back: GiveBack | None = None,
 ) -> None:
     """Make one attempt at a shard.
 
+    give_back: publishes the message of a shard whose rest is put back; without it the next sweep does.
     Returns quietly if the shard is done, the job has ended or another living process works on it. Anything that
-    concerns the whole job (a model that won't load, a full disk) ends the job with its reason.
+    concerns the whole job (a model that won't load, a full disk) ends the job with its reason, or puts the shard off if
+    the job has patience.
     """
-    spec, attempt = shard.spec, new_attempt()
-    number = take_lease(store, spec.job, shard.key, attempt, lease_seconds)
-    if not number:
-        return
-    tally, stop, failed = Tally(), Event(), True
+    attempt = new_attempt()
+    number = patiently(
+        lambda: take_lease(store, shard.spec.job, shard.key, attempt, lease_seconds), f"shard {shard.key} begins"
+    )
+    if number:
+        _Attempt(shard, attempt, store, lease_seconds, roots, limits or Limits()).make(
+            number, open_pipeline, threads, give_back
+        )
 
-    def fail(reason: str) -> None:
-        log.exception("attempt %s at shard %s of job %s ends", attempt, shard.key, spec.job)
-        # an attempt that was frozen and has lost its shard has no say any more, whatever it met when it woke
-        if store.beat(spec.job, shard.key, attempt, lease_seconds, tally.ok, tally.failed) != "lost":
-            store.end(spec.job, "failed", reason)
 
-    with heart_beat(store, spec.job, shard.key, attempt, lease_seconds, tally, stop) as stopped:
+class _Attempt:
+    """The state of one attempt while it goes on."""
+
+    def __init__(
+        self,
+        shard: Shard,
+        attempt: str,
+        store: JobStore,
+        lease_seconds: float,
+        roots: tuple[Path, ...],
+        limits: Limits,
+    ) -> None:
+        self.shard, self.spec, self.attempt = shard, shard.spec, attempt
+        self.store, self.lease_seconds, self.limits = store, lease_seconds, limits
+        self.output = Path(self.spec.output)
+        urgency = Urgency(store, settings().queue, self.spec.priority, limits.shard_seconds)
+        self.work = Work(shard, store, roots, urgency)
+
+    def make(self, number: int, open_pipeline: OpenPipeline, threads: int, give_back: GiveBack | None) -> None:
+        """Work, and end the attempt as it went."""
+        spec, key = self.spec, self.shard.key
+        tally, stop = self.work.tally, self.work.stop
+        with heart_beat(self.store, spec.job, key, self.attempt, self.lease_seconds, tally, stop) as stopped:
+            kind, reason, pause = self._work(number, open_pipeline, threads)
+            if kind == "failed" and patiently(lambda: self._rests(reason, pause), "a job fails"):
+                return
+        if kind == "broke":
+            patiently(lambda: self._break(reason, pause), "an attempt broke")
+            return
+        if stop.is_set() and kind != "failed" and "cancelled" not in stopped:
+            log.warning("shard %s of job %s left unfinished: another attempt has it", key, spec.job)
+            return
+        if kind == "yielded" and not stopped:
+            message = patiently(lambda: self.store.take_back(spec.job, key, self.attempt), "a shard is put back")
+            if message is not None and give_back is not None:
+                give_back(message)
+            return
+        # a job that was cancelled or failed counts what this attempt did, and need not wait for its lease to run out
+        counts = tally.ok, tally.failed_by_code
+        if not patiently(lambda: self.store.finish(spec.job, key, self.attempt, *counts), "a shard ends"):
+            log.warning("shard %s of job %s was taken over by another attempt", key, spec.job)
+
+    def _work(self, number: int, open_pipeline: OpenPipeline, threads: int) -> tuple[Kind, str, float]:
+        """Do the work; give how it went, why, and for how long the shard should rest if it is tried again."""
+        spec = self.spec
+        pause = backoff(number - 1, least=1.0, most=60.0)
         try:
-            _check_roots(spec, roots)
+            check_roots(spec, self.work.roots)
             # only where there were any: the folder of a large job's journals takes long to look through
-            earlier = earlier_attempts(Path(spec.output), spec.job, shard.key) if number > 1 else Earlier()
-            if number - 1 - earlier.attempts >= FATAL_BEGINNINGS:
-                raise WorkerError(
-                    f"workers died {number - 1 - earlier.attempts} times while they loaded model {spec.model}: is "
-                    "there memory enough for it? Their log says more"
-                )
+            earlier = self._earlier() if number > 1 else Earlier()
+            self._check_beginnings(number, earlier)
             pipeline = open_pipeline(spec)
-            store.note_provider(spec.job, pipeline.session.provider)
-            _process(shard, attempt, earlier, pipeline, tally, stop, threads, roots)
-            failed = False
+            patiently(lambda: self.store.note_provider(spec.job, pipeline.session.provider), "a provider is noted")
+            self._process(pipeline, earlier, threads)
         except PixelmillError as error:
-            fail(str(error))
+            log.exception("attempt %s at shard %s of job %s ends", self.attempt, self.shard.key, spec.job)
+            return "failed", str(error), 0.0
         except OSError as error:
-            fail(_say_output(error, spec))
-    if stop.is_set() and not failed and "cancelled" not in stopped:
-        log.warning("shard %s of job %s left unfinished: another attempt has it", shard.key, spec.job)
-        return
-    # a job that was cancelled or failed counts what this attempt still did, and need not wait for its lease to run out
-    if not store.finish(spec.job, shard.key, attempt, tally.ok, tally.failed_by_code):
-        log.warning("shard %s of job %s was taken over by another attempt", shard.key, spec.job)
+            log.exception("attempt %s at shard %s of job %s ends", self.attempt, self.shard.key, spec.job)
+            return "failed", say_output(error, spec), pause if can_pass(error) else 0.0
+        except MemoryError:
+            return "broke", f"{OVER_MEMORY}: an allocation was refused", pause
+        except Exception as error:
+            # a defect of ours or of a library: the image it came with is found like one that kills its process
+            log.exception("attempt %s at shard %s of job %s broke", self.attempt, self.shard.key, spec.job)
+            return "broke", f"broke with {type(error).__name__}: {str(error)[:300]}", pause
+        return ("yielded" if self.work.yielded else "done"), "", 0.0
 
+    def _earlier(self) -> Earlier:
+        deaths = patiently(lambda: self.store.deaths(self.spec.job, self.shard.key), "earlier attempts are looked up")
+        return earlier_attempts(self.output, self.spec.job, self.shard.key, deaths)
 
-def _process(
-    shard: Shard,
-    attempt: str,
-    earlier: Earlier,
-    pipeline: Pipeline,
-    tally: Tally,
-    stop: Event,
-    threads: int,
-    roots: tuple[Path, ...],
-) -> None:
-    spec = shard.spec
-    root, output = Path(spec.root), Path(spec.output)
-    for line in earlier.finished.values():
-        tally.add(line)
-    remaining = [name for name in shard.images if name not in earlier.finished]
-    if not remaining:
-        return
-    about = _about(spec, pipeline)
-    stats: dict[str, Line] = {}
-    journal = Journal(output, spec.job, shard.key, attempt)
-
-    def write(result: Result, picture: Picture | None) -> Result:
-        if not journal.is_current():
-            stop.set()
-            return result
-        files: Line = {}
-        if result.found is not None and picture is not None:
-            result, files = _write_files(result, result.found, picture, output, overlay=spec.overlays)
-        line = {**result.to_json(), **files, **stats.pop(result.image, {}), **about}
-        journal.result(line)
-        tally.add(line)
-        return result
-
-    def sources(names: list[str]) -> Iterator[Any]:
-        for name in names:
-            path = root / name
-            if not _inside(path, roots):
-                failure = _failed(name, "outside_roots", "the file lies outside the folders this worker may read")
-                write(failure, None)
-                continue
-            # before it is read: a file that changes meanwhile must not pass for finished by its new time
-            stats[name] = _stat(path)
-            yield name, path
-
-    try:
-        calm, suspects = _suspects(remaining, earlier)
-        for name in suspects:
-            for written in possible_names(name):
-                remove_temporaries(output / written)
-        for name in [n for n in suspects if earlier.starts[n] >= FATAL_STARTS]:
-            write(
-                _failed(
-                    name, "crashed", f"the process died {earlier.starts[name]} times while it worked on this image"
-                ),
-                None,
+    def _check_beginnings(self, number: int, earlier: Earlier) -> None:
+        died, vanished = earlier.deaths_before_any_image(), number - 1 - len(earlier.attempts)
+        if died >= FATAL_BEGINNINGS or vanished >= FATAL_VANISHINGS:
+            cause = next((cause for a, cause in earlier.causes.items() if a not in earlier.attempts), "")
+            raise WorkerError(
+                f"workers died {max(died, vanished)} times while they loaded model {self.spec.model}"
+                f"{f' ({cause})' if cause else ''}: is there memory enough for it? Their log says more"
             )
-            suspects.remove(name)
-        enough = (SHORTER_SIDE, SHORTER_SIDE) if spec.overlays else None
-        # a suspect runs alone, so that if the process dies again the guilty image is known
-        for names, width, batch in ((calm, threads, None), (suspects, 1, 1)):
-            for _ in pipeline.map(
-                sources(names),
-                threads=width,
-                then=write,
-                before=journal.start,
-                stop=stop,
-                enough=enough,
-                ordered=False,
-                batch=batch,
-            ):
-                pass
-    finally:
-        journal.close()
 
-
-def _suspects(remaining: list[str], earlier: Earlier) -> tuple[list[str], list[str]]:
-    suspects = [name for name in remaining if earlier.starts.get(name)]
-    return [name for name in remaining if name not in earlier.starts], suspects
-
-
-def _about(spec: JobSpec, pipeline: Pipeline) -> Line:
-    return {
-        "pipeline": spec.pipeline,
-        "model": {"name": spec.model_name, "sha256": spec.model_sha256},
-        "params": spec.params,
-        "fingerprint": spec.fingerprint,
-        "provider": pipeline.session.provider,
-    }
-
-
-def _write_files(result: Result, found: Found, picture: Picture, output: Path, *, overlay: bool) -> tuple[Result, Line]:
-    """Write what belongs to a result beside its line; give the result, and what the line says about the files."""
-    from pipelines.draw import draw
-    from pipelines.pipeline import Stopwatch, with_timing
-    from pipelines.results import RenderedPicture, SemanticMask
-
-    watch, files = Stopwatch(), Line()
-    # a picture that was made is the result: there is nothing to draw into it
-    drawn = draw(picture.pixels, picture.size, found) if overlay and not isinstance(found, RenderedPicture) else None
-    stages = {} if drawn is None else {"draw": watch.lap()}
-    try:
-        if isinstance(found, RenderedPicture):
-            files["picture"] = {"file": write_picture(output, result.image, found), **found.to_json()["picture"]}
-        elif isinstance(found, SemanticMask):
-            files["mask"] = mask_name(result.image)
-            write_mask(output / files["mask"], found)
-        if drawn is not None:
-            files["overlay"] = overlay_name(result.image)
-            write_overlay(output / files["overlay"], drawn)
-    except OSError as error:
-        if error.errno not in _NAME_TROUBLE:
-            raise
-        return replace(_failed(result.image, "output_failed", _NAME_TROUBLE[error.errno]), sha256=result.sha256), {}
-    if files:
-        stages["write"] = watch.lap()
-    return with_timing(result, **stages), files
-
-
-def _failed(name: str, code: Any, message: str) -> Result:
-    from pipelines.results import Failure, Result
-
-    return Result(name, error=Failure(code, message))
-
-
-def _stat(path: Path) -> Line:
-    try:
-        stat = path.stat()
-    except OSError:
-        return {}
-    return {"file": {"bytes": stat.st_size, "mtime_ns": stat.st_mtime_ns}}
-
-
-def _inside(path: Path, roots: tuple[Path, ...]) -> bool:
-    try:
-        resolved = Path(os.path.realpath(path))  # Path.resolve raises for a link that leads back to itself
-    except ValueError:  # a name no file can have
+    def _rests(self, reason: str, pause: float) -> bool:
+        """End the job, or let the shard rest if what is wrong can pass and the job is patient: then True."""
+        spec, key = self.spec, self.shard.key
+        # an attempt that was frozen and has lost its shard has no say any more, whatever it met when it woke
+        counts = self.work.tally.ok, self.work.tally.failed
+        if self.store.beat(spec.job, key, self.attempt, self.lease_seconds, *counts) == "lost":
+            return False
+        if pause and spec.patience_seconds and self.store.hold_up(spec.job, reason) < spec.patience_seconds:
+            self.store.take_back(spec.job, key, self.attempt, pause)
+            return True
+        self.store.end(spec.job, "failed", reason)
         return False
-    return any(resolved.is_relative_to(root) for root in roots)
 
+    def _break(self, cause: str, pause: float) -> None:
+        self.store.note_death(self.spec.job, self.shard.key, self.attempt, cause)
+        self.store.take_back(self.spec.job, self.shard.key, self.attempt, pause)
 
-def _check_roots(spec: JobSpec, roots: tuple[Path, ...]) -> None:
-    for what, folder in (("output folder", spec.output), ("input folder", spec.root), ("model file", spec.model)):
-        if not _inside(Path(folder), roots) and not (what == "model file" and _is_known_model(folder)):
-            allowed = ", ".join(map(str, roots))
-            raise OutputError(
-                f"{what} {folder} lies outside the folders the worker may touch ({allowed}): set PIXELMILL_ROOTS or "
-                "`pixelmill worker --root`"
-            )
+    def _process(self, pipeline: Pipeline, earlier: Earlier, threads: int) -> None:
+        for line in earlier.finished.values():
+            self.work.tally.add(line)
+        remaining = [name for name in self.shard.images if name not in earlier.finished]
+        if not remaining:
+            return
+        journal = Journal(self.output, self.spec.job, self.shard.key, self.attempt)
+        with Watchdog(self.limits, lambda cause, names: self._over_limit(journal, cause, names)) as watchdog:
+            try:
+                Images(self.work, pipeline, journal, watchdog).take(remaining, earlier, threads)
+            finally:
+                journal.close()
 
-
-def _is_known_model(path: str) -> bool:
-    from pipelines.catalog import model_folders
-
-    return any(Path(path).resolve().parent == folder.resolve() for folder in model_folders())
-
-
-def _say_output(error: OSError, spec: JobSpec) -> str:
-    what = error.filename or spec.output
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        full = "the disk is full" if error.errno == errno.ENOSPC else f"a limit is reached ({error.strerror})"
-        return f"{full}: {what} could not be written. Free some space and run the same command again"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{what} can't be written ({error.strerror}): check the permissions of {spec.output}"
-    return f"{what}: {error.strerror or error}"
+    def _over_limit(self, journal: Journal, cause: str, names: list[str]) -> None:
+        """End this process: no thread can be made to let go of its image."""
+        try:
+            journal.stopped(cause, names)
+            self.store.note_death(self.spec.job, self.shard.key, self.attempt, cause)
+            self.store.take_back(self.spec.job, self.shard.key, self.attempt)
+        finally:
+            log.error("this process ends itself over %s: %s", ", ".join(names), cause)
+            os._exit(EXIT_OVER_LIMIT)

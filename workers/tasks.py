@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from pipelines.card import first_error
 from pipelines.errors import ModelError, PixelmillError
 from workers.app import TASK_CLOSE, TASK_SHARD, app
 from workers.closing import close_job
+from workers.deadletters import DeadLetters
 from workers.jobs import Close, JobSpec, Shard
+from workers.limits import Limits
+from workers.patience import patiently
+from workers.publish import publish
+from workers.queues import queue_for
 from workers.settings import settings
 from workers.shard import attempt_shard
 from workers.store import JobStore
@@ -37,8 +43,8 @@ def shard(message: dict[str, Any]) -> None:
     """Make an attempt at a shard."""
     try:
         parsed = Shard.model_validate(message)
-    except ValidationError:
-        log.exception("a shard message is not valid and is dropped")
+    except ValidationError as error:
+        _put_aside("a shard's message", message, error)
         return
     config = settings()
     attempt_shard(
@@ -48,6 +54,8 @@ def shard(message: dict[str, Any]) -> None:
         threads=threads_per_process(),
         lease_seconds=config.lease_seconds,
         roots=config.allowed_roots,
+        limits=Limits(config.image_seconds, config.memory_growth * 2**20, config.shard_seconds),
+        give_back=lambda message: publish(app, queue_for(config.queue, parsed.spec.priority), message),
     )
 
 
@@ -56,10 +64,17 @@ def close(message: dict[str, Any]) -> None:
     """Merge a job's results and draw up its report."""
     try:
         parsed = Close.model_validate(message)
-    except ValidationError:
-        log.exception("a close message is not valid and is dropped")
+    except ValidationError as error:
+        _put_aside("a closing message", message, error)
         return
     close_job(parsed, store(), lease_seconds=settings().lease_seconds)
+
+
+def _put_aside(what: str, message: object, error: ValidationError) -> None:
+    cause = f"{what} is not valid: {first_error(error)}"
+    log.error("%s; it is put to the dead letters", cause)
+    text = json.dumps(message)
+    patiently(lambda: DeadLetters(store()).add("message", "invalid", cause, message=text), "a message is put aside")
 
 
 def store() -> JobStore:

@@ -23,9 +23,11 @@ from pipelines.pipeline import Pipeline
 from tests.system.processes import ROOT, drawn
 from tests.workers.test_jobs import a_spec
 from workers.closing import FATAL_CLOSINGS, close_job
+from workers.earlier import FATAL_BEGINNINGS, FATAL_DEATHS
 from workers.jobs import Close, JobSpec, Shard
 from workers.journal import RESULTS, Journal, Line, journal_folder, read_lines, settle
-from workers.shard import FATAL_BEGINNINGS, attempt_shard
+from workers.request import describe_exit
+from workers.shard import attempt_shard
 from workers.store import JobStore
 
 MODEL = SHIPPED / "efficientnet-lite0.onnx"
@@ -205,7 +207,7 @@ def test_an_attempt_that_lost_its_lease_cannot_fail_the_job(
         store.take_back(spec.job, shard.key, token)
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
 
-    monkeypatch.setattr("workers.shard.write_overlay", frozen_meanwhile)
+    monkeypatch.setattr("workers.images.write_overlay", frozen_meanwhile)
 
     attempt(shard, store, threads=1)
 
@@ -228,7 +230,7 @@ def test_an_output_that_cannot_be_written_ends_the_job_with_the_reason(
     def refuse(path: Path, pixels: object) -> None:
         raise OSError(number, os.strerror(number), str(path))
 
-    monkeypatch.setattr("workers.shard.write_overlay", refuse)
+    monkeypatch.setattr("workers.images.write_overlay", refuse)
 
     attempt(submitted(store, spec, *NAMES), store)
 
@@ -336,6 +338,9 @@ def die_until_it_ends(shard: Shard, store: JobStore, poison: str) -> int:
         if code == 0:
             return deaths
         assert code == -signal.SIGKILL
+        holder = store.holder(shard.spec.job, shard.key)
+        assert holder is not None
+        store.note_death(shard.spec.job, shard.key, holder, describe_exit("prematurely: signal 9 (SIGKILL) Job: 1."))
     raise AssertionError("it dies for ever")
 
 
@@ -345,10 +350,13 @@ def test_an_image_that_kills_its_process_is_named_and_all_others_are_done(store:
 
     deaths = die_until_it_ends(shard, store, "poison.jpg")
 
-    assert deaths == 3
+    assert deaths == FATAL_DEATHS
     assert result_lines(spec) == sorted([*NAMES, "poison.jpg"])  # what earlier attempts finished was kept
     found = lines(spec)
-    assert found["poison.jpg"]["error"]["code"] == "crashed"
+    assert found["poison.jpg"]["error"] == {
+        "code": "crashed",
+        "message": "killed by signal 9 (SIGKILL) while decoding, 3 times",
+    }
     assert all(found[name]["status"] == "ok" for name in NAMES)
     assert (store.progress(spec.job).ok, store.progress(spec.job).failed_by_code) == (6, {"crashed": 1})
 

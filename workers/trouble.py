@@ -1,0 +1,31 @@
+"""Disks and folders in trouble: said in words, and told apart by whether it can pass."""
+
+from __future__ import annotations
+
+import errno
+
+from workers.jobs import JobSpec
+
+_CAN_PASS = frozenset(
+    {
+        errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOENT,
+        errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENXIO, errno.ENODEV, errno.EMFILE,
+        errno.ENFILE,
+    }
+)  # fmt: skip
+
+
+def can_pass(error: OSError) -> bool:
+    """Whether somebody may be about to put it right: free the disk, mount the folder, lend permission."""
+    return error.errno in _CAN_PASS
+
+
+def say_output(error: OSError, spec: JobSpec) -> str:
+    """Say what could not be written and what to do about it."""
+    what = error.filename or spec.output
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        full = "the disk is full" if error.errno == errno.ENOSPC else f"a limit is reached ({error.strerror})"
+        return f"{full}: {what} could not be written. Free some space and run the same command again"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{what} can't be written ({error.strerror}): check the permissions of {spec.output}"
+    return f"{what}: {error.strerror or error}"
