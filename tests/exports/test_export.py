@@ -19,7 +19,9 @@ from exports.catalog import catalog  # noqa: E402
 from exports.catalog.entry import Family  # noqa: E402
 from exports.export import Outcome, Request, export  # noqa: E402
 from exports.pictures import at_hand, draw, sized  # noqa: E402
-from pipelines.card import read_card  # noqa: E402
+from pipelines.card import read_card, with_card  # noqa: E402
+from pipelines.errors import CardError  # noqa: E402
+from pipelines.session import Session  # noqa: E402
 from tests.exports.small_networks import SMALL  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -125,6 +127,19 @@ def test_a_card_says_what_was_measured_and_names_no_path_of_this_machine(
     content = outcome.path.read_bytes()
     assert str(Path.cwd()).encode() not in content
     assert str(folder).encode() not in content
+
+
+@pytest.mark.parametrize("family", ["logits", "yolo", "yolo-seg", "semantic-logits"])
+def test_a_card_with_a_class_name_too_many_is_refused(
+    family: str, exported: dict[str, Outcome], tmp_path: Path
+) -> None:
+    outcome = exported[family]
+    wrong = outcome.card.model_copy(update={"names": (*outcome.card.names, "one more")})
+    file = tmp_path / "wrong.onnx"
+    file.write_bytes(with_card(outcome.path.read_bytes(), wrong))
+
+    with pytest.raises(CardError, match=f"{len(wrong.names)} class names, but its graph tells"):
+        Session(file, "cpu")
 
 
 def test_nothing_but_the_models_is_left_beside_them(exported: dict[str, Outcome], folder: Path) -> None:
