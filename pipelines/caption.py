@@ -45,17 +45,26 @@ def _beside(pixels: Image, labels: Labels) -> Image:
     row, pad = _row_height(size), _pad(size)
     rows = len(labels.names)
     caption_height = rows * row + 2 * pad
-    height, width = pixels.shape[:2]
-    factor = max(1, min(-(-caption_height // height), _LARGEST_ENLARGED // max(height, width)))
-    enlarged = pixels.repeat(factor, axis=0).repeat(factor, axis=1)
-    height, width = enlarged.shape[:2]
-    canvas = np.empty((max(height, caption_height), width + 18 * size + 2 * pad, 3), np.uint8)
-    canvas[...] = _GROUND
-    top = (canvas.shape[0] - height) // 2
-    canvas[top : top + height, :width] = enlarged
+    canvas, width = extended(pixels, caption_height, 18 * size + 2 * pad)
     left = width + pad
     _rows(canvas, labels, rows, ((canvas.shape[0] - rows * row) // 2, left, canvas.shape[1] - pad), size)
     return canvas
+
+
+def extended(pixels: Image, height: int, width: int) -> tuple[Image, int]:
+    """Put a picture on a dark canvas with `width` pixels free at its right, at least `height` high.
+
+    A tiny picture is enlarged by a whole factor. Returns the canvas and where its free part begins.
+    """
+    picture_height, picture_width = pixels.shape[:2]
+    factor = max(1, min(-(-height // picture_height), _LARGEST_ENLARGED // max(picture_height, picture_width)))
+    enlarged = pixels.repeat(factor, axis=0).repeat(factor, axis=1)
+    picture_height, picture_width = enlarged.shape[:2]
+    canvas = np.empty((max(picture_height, height), picture_width + width, 3), np.uint8)
+    canvas[...] = _GROUND
+    top = (canvas.shape[0] - picture_height) // 2
+    canvas[top : top + picture_height, :picture_width] = enlarged
+    return canvas, picture_width
 
 
 def _rows(picture: Image, labels: Labels, rows: int, area: tuple[int, int, int], size: int) -> None:

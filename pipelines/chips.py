@@ -22,12 +22,16 @@ _MOST_OF_PICTURE = 0.25  # that chips may hide
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What a chip says and the box it belongs to."""
+    """What a chip says and the box it belongs to.
+
+    crest: where the object in the box reaches its top, as an x; above it the chip is best. None: the box's left edge.
+    """
 
     box: Corners
     name: str
     score: str
     colour: Colour
+    crest: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,7 @@ def _place(label: Label, frame: tuple[int, int], size: int, chip_height: int, ta
     chip_width = 2 * pad + score_width + (text_width(name, size) + gap if name else 0)
     if chip_width > width:
         return None
-    places = _places(label.box, frame, chip_width, chip_height)
+    places = _places(label, frame, chip_width, chip_height)
     if not places:
         return None
     free = np.flatnonzero(~_meets(np.array(places, np.int64), taken))
@@ -91,11 +95,12 @@ def _padding(size: int) -> tuple[int, int]:
     return max(2, round(size * 0.3)), max(2, round(size * 0.35))
 
 
-def _places(box: Corners, frame: tuple[int, int], width: int, height: int) -> list[Corners]:
-    """Where a chip may stand, best first: on the box, in it, below it; at its left, then at its right edge."""
-    x1, y1, x2, y2 = box
+def _places(label: Label, frame: tuple[int, int], width: int, height: int) -> list[Corners]:
+    """Where a chip may stand, best first: on the box, in it, below it; over the crest, at its left or right edge."""
+    x1, y1, x2, y2 = label.box
     frame_height, frame_width = frame
-    lefts = [min(max(0, x), frame_width - width) for x in (x1, x2 - width)]
+    crest = () if label.crest is None else (label.crest - width // 2,)
+    lefts = [min(max(0, x), frame_width - width) for x in (*crest, x1, x2 - width)]
     tops = [y for y in (y1 - height, y1, y2, y2 - height) if 0 <= y <= frame_height - height]
     return [(left, top, left + width, top + height) for top in tops for left in lefts]
 

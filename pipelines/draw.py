@@ -1,24 +1,27 @@
-"""What was found, drawn into the picture: boxes with label chips, or a caption with probability bars.
+"""What was found, drawn into the picture: boxes or masks with label chips, shaded classes with a legend, or a caption.
 
-Drawing runs once an image on the hot path, so it is numpy slices and cached text, nothing else. It keeps no state, so
-threads may draw at once, and the same input gives the same pixels.
+Drawing runs once an image on the hot path, so it is numpy slices, a few passes of OpenCV and cached text, nothing else.
+It keeps no state, so threads may draw at once, and the same input gives the same pixels.
 """
 
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import cv2
 import numpy as np
 
-from pipelines import caption, chips
-from pipelines.palette import colour_of
+from pipelines import caption, chips, legend, shade
+from pipelines.palette import colour_of, is_background
 from pipelines.results import Detections, Found, Instances, Labels, RenderedPicture, SemanticMask
 from pipelines.types import Image
 
 __all__ = ["colour_of", "draw"]
 
 _CROWD = 16  # more boxes than this: thinner lines, smaller text
+_CLASS_TINT = 0.50  # of a class's colour over the picture
+_CHEQUERS = (np.uint8(176), np.uint8(224))
 _EDGE_SHADE = 0.45  # brightness left of the pixels around a box's line, which parts it from a like-coloured background
 
 
@@ -27,8 +30,9 @@ def draw(pixels: Image, size: tuple[int, int], found: Found) -> Image:
 
     pixels: (h, w, 3) uint8 RGB, upright; may be smaller than the original.
     size: (height, width) of the upright original, in whose pixels the boxes are given.
-    Returns uint8 RGB: (h, w, 3) for detections; for labels too, unless the picture is too small to carry a caption, in
-    which case it stands, enlarged by a whole factor where it is tiny, on a larger canvas with the caption beside it.
+    Returns uint8 RGB: (h, w, 3) for detections and instances; for labels and classes too, unless the picture is too
+    small to carry a caption or a legend: then it stands, enlarged by a whole factor where it is tiny, on a canvas
+    with these beside it. A picture that was made is shown itself, what is transparent as chequers.
     """
     if isinstance(found, Labels):
         return caption.with_caption(pixels, found)
@@ -52,11 +56,16 @@ def _with_boxes(pixels: Image, size: tuple[int, int], found: Detections | Instan
         return picture
     corners = _to_picture(found, size, (height, width))
     order = np.argsort(-found.scores, kind="stable").tolist()  # best first
-    line = line_width(height, width, count)
     colours = [colour_of(c) for c in found.class_ids.tolist()]
-    for index in reversed(order):
+    framed, crests = order, cast("list[int | None]", [None] * count)
+    if isinstance(found, Instances):
+        shade.shade_masks(picture, found.masks, size, colours, shade.outline_width(height, width, count))
+        crests = [shade.crest(mask, size, (height, width)) for mask in found.masks]
+        framed = [k for k in order if crests[k] is None]
+    line = line_width(height, width, count)
+    for index in reversed(framed):
         _frame(picture, corners[index], line, colours[index])
-    labels = [chips.Label(corners[i], found.names[i], f"{found.scores[i]:.2f}", colours[i]) for i in order]
+    labels = [chips.Label(corners[i], found.names[i], f"{found.scores[i]:.2f}", colours[i], crests[i]) for i in order]
     chips.put_chips(picture, labels, crowded=count > _CROWD)
     return picture
 
@@ -100,19 +109,35 @@ def _shade(picture: Image, x1: int, y1: int, x2: int, y2: int) -> None:
 
 
 def _with_classes(pixels: Image, found: SemanticMask) -> Image:
-    """Lay every class but the first, the background, over the picture in its colour."""
-    height, width = pixels.shape[:2]
-    classes = cv2.resize(found.class_map, (width, height), interpolation=cv2.INTER_NEAREST)
-    table = np.array([colour_of(c) for c in range(256)], np.uint8)
-    blended = cv2.addWeighted(pixels, 0.5, table[classes], 0.5, 0)
-    return np.where((classes > 0)[..., None], blended, pixels)
+    """Shade every class but the background, the smaller ones above the larger, and say what the colours mean."""
+    picture = np.ascontiguousarray(pixels).copy()
+    height, width = picture.shape[:2]
+    if height == 0 or width == 0:
+        return picture
+    counts = cv2.calcHist([found.class_map], [0], None, [256], [0, 256]).ravel()
+    present = [int(c) for c in np.argsort(-counts, kind="stable") if counts[c]]
+    classes = [c for c in present if not is_background(found.names[c])][: shade.MOST_AREAS]
+    colours = [colour_of(c) for c in classes]
+    numbers = np.zeros(256, np.uint8)
+    numbers[classes] = np.arange(1, len(classes) + 1)
+    class_map = cv2.resize(found.class_map, (width, height), interpolation=cv2.INTER_NEAREST)
+    areas = np.asarray(cv2.LUT(class_map, numbers), np.uint8)
+    shade.shade(picture, areas, colours, shade.outline_width(height, width, len(classes)), _CLASS_TINT)
+    shares = counts / max(1, found.class_map.size)
+    entries = [
+        legend.Entry(found.names[c], colour, float(shares[c])) for c, colour in zip(classes, colours, strict=True)
+    ]
+    return legend.with_legend(picture, entries, areas)
 
 
 def _on_chequers(pixels: Image) -> Image:
     """Show what is transparent as a pattern of grey squares."""
     if pixels.shape[2] == 3:
-        return pixels
-    y, x = np.mgrid[0 : pixels.shape[0], 0 : pixels.shape[1]] // 16
-    ground = np.where(((x + y) % 2 == 0)[..., None], np.uint8(220), np.uint8(180))
-    alpha = pixels[..., 3:].astype(np.float32) / 255
-    return (pixels[..., :3] * alpha + ground * (1 - alpha) + 0.5).astype(np.uint8)
+        return pixels.copy()
+    height, width = pixels.shape[:2]
+    side = max(4, round(math.sqrt(height * width) / 50))
+    odd = (np.arange(height)[:, None] // side + np.arange(width) // side) % 2
+    ground = cv2.merge([np.where(odd, *_CHEQUERS).astype(np.uint8)] * 3)
+    alpha = cv2.merge([pixels[..., 3]] * 3)
+    over = cv2.multiply(cv2.cvtColor(pixels, cv2.COLOR_RGBA2RGB), alpha, scale=1 / 255)
+    return np.asarray(cv2.add(over, cv2.multiply(ground, 255 - alpha, scale=1 / 255)), np.uint8)
