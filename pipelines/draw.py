@@ -11,13 +11,14 @@ from typing import cast
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines import caption, chips, legend, shade
 from pipelines.palette import colour_of, is_background
 from pipelines.results import Detections, Found, Instances, Labels, RenderedPicture, SemanticMask
 from pipelines.types import Image
 
-__all__ = ["colour_of", "draw"]
+__all__ = ["colour_of", "draw", "on_chequers", "with_classes"]
 
 _CROWD = 16  # more boxes than this: thinner lines, smaller text
 _CLASS_TINT = 0.50  # of a class's colour over the picture
@@ -37,9 +38,9 @@ def draw(pixels: Image, size: tuple[int, int], found: Found) -> Image:
     if isinstance(found, Labels):
         return caption.with_caption(pixels, found)
     if isinstance(found, RenderedPicture):
-        return _on_chequers(found.pixels)
+        return on_chequers(found.pixels)
     if isinstance(found, SemanticMask):
-        return _with_classes(pixels, found)
+        return with_classes(pixels, found)
     return _with_boxes(pixels, size, found)
 
 
@@ -108,8 +109,11 @@ def _shade(picture: Image, x1: int, y1: int, x2: int, y2: int) -> None:
         part[...] = part * _EDGE_SHADE
 
 
-def _with_classes(pixels: Image, found: SemanticMask) -> Image:
-    """Shade every class but the background, the smaller ones above the larger, and say what the colours mean."""
+def with_classes(pixels: Image, found: SemanticMask, *, explained: bool = True) -> Image:
+    """Shade every class but the background, the smaller ones above the larger; return as `draw`.
+
+    explained: whether a legend says what the colours mean; without it the picture keeps its size.
+    """
     picture = np.ascontiguousarray(pixels).copy()
     height, width = picture.shape[:2]
     if height == 0 or width == 0:
@@ -123,6 +127,8 @@ def _with_classes(pixels: Image, found: SemanticMask) -> Image:
     class_map = cv2.resize(found.class_map, (width, height), interpolation=cv2.INTER_NEAREST)
     areas = np.asarray(cv2.LUT(class_map, numbers), np.uint8)
     shade.shade(picture, areas, colours, shade.outline_width(height, width, len(classes)), _CLASS_TINT)
+    if not explained:
+        return picture
     shares = counts / max(1, found.class_map.size)
     entries = [
         legend.Entry(found.names[c], colour, float(shares[c])) for c, colour in zip(classes, colours, strict=True)
@@ -130,14 +136,28 @@ def _with_classes(pixels: Image, found: SemanticMask) -> Image:
     return legend.with_legend(picture, entries, areas)
 
 
-def _on_chequers(pixels: Image) -> Image:
-    """Show what is transparent as a pattern of grey squares."""
-    if pixels.shape[2] == 3:
-        return pixels.copy()
-    height, width = pixels.shape[:2]
+def on_chequers(pixels: NDArray[np.uint8], size: tuple[int, int] | None = None) -> Image:
+    """Show what is transparent as a pattern of grey squares.
+
+    pixels: (H, W, 3) uint8 RGB or (H, W, 4) RGBA, not premultiplied. size: (height, width) to scale down to, first.
+    Returns a new (h, w, 3) uint8 RGB.
+    """
+    over = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGBA2RGB), np.uint8) if pixels.shape[2] == 4 else pixels.copy()
+    alpha = pixels[..., 3] if pixels.shape[2] == 4 else None
+    if alpha is not None:  # before scaling: the colours of what can't be seen must not mix with the others
+        over = np.asarray(cv2.multiply(over, cv2.merge([alpha] * 3), scale=1 / 255), np.uint8)
+    if size is not None and size != pixels.shape[:2]:
+        over = np.asarray(cv2.resize(over, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+        alpha = (
+            alpha
+            if alpha is None
+            else np.asarray(cv2.resize(alpha, size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+        )
+    if alpha is None:
+        return over
+    height, width = alpha.shape
     side = max(4, round(math.sqrt(height * width) / 50))
     odd = (np.arange(height)[:, None] // side + np.arange(width) // side) % 2
-    ground = cv2.merge([np.where(odd, *_CHEQUERS).astype(np.uint8)] * 3)
-    alpha = cv2.merge([pixels[..., 3]] * 3)
-    over = cv2.multiply(cv2.cvtColor(pixels, cv2.COLOR_RGBA2RGB), alpha, scale=1 / 255)
-    return np.asarray(cv2.add(over, cv2.multiply(ground, 255 - alpha, scale=1 / 255)), np.uint8)
+    ground = np.where(odd, *_CHEQUERS).astype(np.uint8)
+    under = np.asarray(cv2.multiply(ground, 255 - alpha, scale=1 / 255), np.uint8)
+    return np.asarray(cv2.add(over, cv2.merge([under] * 3)), np.uint8)

@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from workers.atomic import write_atomically
-from workers.lines import JsonDict, count_lines, evenly, found_rows, printable, result_lines, shown_score
+from workers.lines import (
+    JsonDict,
+    count_lines,
+    evenly,
+    found_rows,
+    printable,
+    result_lines,
+    said_of_picture,
+    shown_score,
+)
 from workers.thumbnails import jpeg, thumbnail
 
 if TYPE_CHECKING:
@@ -110,10 +119,13 @@ def _found(line: JsonDict) -> str:
 
     if line.get("status") != "ok":
         return "failed"
+    if "picture" in line:
+        size = f"{line['picture'].get('width', '?')}×{line['picture'].get('height', '?')}"
+        return fit("  ".join([size, *(f"{what} {much}" for what, much in said_of_picture(line))]), _TEXT, _TILE_WIDTH)
     rows = found_rows(line)
     if not rows:
         return "nothing found"
-    more = f"  +{len(rows) - 1}" if "detections" in line and len(rows) > 1 else ""
+    more = f"  +{len(rows) - 1}" if "labels" not in line and len(rows) > 1 else ""
     score = f"  {shown_score(line, rows[0])}{more}"
     return fit(printable(str(rows[0]["label"])), _TEXT, _TILE_WIDTH - text_width(score, _TEXT)) + score
 

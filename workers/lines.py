@@ -41,20 +41,50 @@ def count_lines(dst: Path) -> int:
 
 
 def found_rows(line: JsonDict) -> list[JsonDict]:
-    """Give the detections or labels of a result, best first; none for a failed image."""
-    rows: list[JsonDict] = line.get("detections") or line.get("labels") or []
+    """Give the objects or labels of a result, best first, or its classes but the background, largest first.
+
+    None for a failed image, and for one whose result is a picture.
+    """
+    if "segments" in line:
+        from pipelines.palette import is_background
+
+        classes = [row for row in line["segments"] if not is_background(str(row["label"]))]
+        return sorted(classes, key=lambda row: -row["share"])
+    rows: list[JsonDict] = line.get("detections") or line.get("instances") or line.get("labels") or []
     return sorted(rows, key=lambda row: -row["score"])
 
 
 def counted_rows(line: JsonDict) -> list[JsonDict]:
-    """Give the rows a picture is counted and found by: all its detections, or the first of its labels."""
+    """Give the rows a picture is counted and found by: all its objects or classes, or the first of its labels."""
     rows = found_rows(line)
     return rows[:1] if "labels" in line else rows
 
 
 def shown_score(line: JsonDict, row: JsonDict) -> str:
-    """Write a score as people read it: a label's probability in per cent, a detection's score as it is."""
+    """Write a number as people read it: a probability or a share of the pixels in per cent, an object's score as is."""
+    if "segments" in line:
+        return shown_share(row["share"])
     return f"{row['score']:.1%}" if "labels" in line else f"{row['score']:.2f}"
+
+
+def shown_share(share: float) -> str:
+    """Write a share in [0, 1] in per cent."""
+    from pipelines import legend
+
+    return legend.shown_share(share)
+
+
+def said_of_picture(line: JsonDict) -> list[tuple[str, str]]:
+    """Give what is worth saying about a picture that was made, as (what, how much): whose part in it is how large."""
+    picture = line.get("picture")
+    facts = picture if isinstance(picture, dict) else {}
+    shares = {
+        name: share for name, share in facts.items() if name.endswith("_share") and isinstance(share, int | float)
+    }
+    return [
+        (name.removesuffix("_share").replace("_", " "), shown_share(share) if share else "none")
+        for name, share in shares.items()
+    ]
 
 
 def evenly(count: int, limit: int) -> set[int]:

@@ -65,7 +65,7 @@ def _picture(dst: Path, root: Path | None, line: JsonDict) -> report_pictures.Pi
     small = thumbnail(dst, root, line, _THUMBNAIL_WIDTH, _THUMBNAIL_HEIGHT)
     encoded = base64.b64encode(jpeg(small)).decode("ascii") if small is not None else None
     size = (small.shape[0], small.shape[1]) if small is not None else (0, 0)
-    return report_pictures.Picture(line, encoded, size, report_pictures.overlay_link(dst, line))
+    return report_pictures.Picture(line, encoded, size, report_pictures.full_link(dst, line))
 
 
 def _page(

@@ -10,12 +10,18 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from workers.lines import JsonDict, counted_rows
+from workers.lines import JsonDict, counted_rows, shown_share
 from workers.markup import counted, date, duration, figure, moment, remark, text
 from workers.report_pictures import Picture
 from workers.tally import Tally
 
 _BARS = 12  # labels in the chart
+_CHARTS = {
+    "labels": "Pictures by top label",
+    "objects": "Objects by label",
+    "classes": "Share of the pixels by class",
+    "pictures": "Pictures by label",
+}
 
 
 def title(summary: Mapping[str, Any]) -> str:
@@ -53,8 +59,10 @@ def numbers(summary: Mapping[str, Any], total: Tally) -> str:
     failed = int(summary.get("failed", total.failed))
     cells = [(f"{int(summary.get('done', total.ok)):,}", "images done", "")]
     cells.append((f"{failed:,}", "failed", " alarm" if failed else ""))
-    if not total.classified:
+    if total.kind == "objects":
         cells.append((f"{total.objects:,}", "objects found", ""))
+    elif total.kind == "classes":
+        cells.append((f"{len(total.labels):,}", "classes found", ""))
     if summary.get("images_per_second") is not None:
         cells.append((figure(float(summary["images_per_second"])), "images per second", ""))
     if summary.get("seconds") is not None:
@@ -65,7 +73,7 @@ def numbers(summary: Mapping[str, Any], total: Tally) -> str:
 
 
 def chart(total: Tally, pictures: list[Picture]) -> str:
-    """How often each label was found, as bars that filter the pictures."""
+    """How often each label was found, or how many of the pixels each class has, as bars that filter the pictures."""
     if not total.labels:
         return ""
     from pipelines.palette import colour_of
@@ -79,7 +87,7 @@ def chart(total: Tally, pictures: list[Picture]) -> str:
         cells = (
             f'<span class="name" title="{text(label)}"><bdi>{text(label)}</bdi></span>'
             f'<span><span class="fill" style="width:{100 * count / most:.1f}%;background:rgb({red} {green} {blue})">'
-            f'</span></span><span class="count">{count:,}</span>'
+            f'</span></span><span class="count">{_amount(total, count)}</span>'
         )
         if label in shown:
             row = f'<button type="button" class="row" data-label="{text(label)}" aria-pressed="false">{cells}</button>'
@@ -87,11 +95,16 @@ def chart(total: Tally, pictures: list[Picture]) -> str:
             row = f'<div class="row">{cells}</div>'
         rows.append(f"<li>{row}</li>")
     rest = ranked[_BARS:]
-    more = (
-        f'<p class="note">and {counted(len(rest), "more label")}, {sum(n for _, n in rest):,} times</p>' if rest else ""
-    )
-    name = "Pictures by top label" if total.classified else "Objects by label"
+    left = sum(n for _, n in rest)
+    much = _amount(total, left) if total.kind == "classes" else f"{left:,} times"
+    more = f'<p class="note">and {counted(len(rest), "more label")}, {much}</p>' if rest else ""
+    name = _CHARTS[total.kind]
     return f'<section class="panel"><h2>{name}</h2><ul class="chart">{"".join(rows)}</ul>{more}</section>'
+
+
+def _amount(total: Tally, count: int) -> str:
+    """Write what a bar stands for: a number of pictures or objects, or a class's share of all pixels."""
+    return text(shown_share(count / max(1, total.pixels))) if total.kind == "classes" else f"{count:,}"
 
 
 def timings(total: Tally) -> str:
@@ -124,7 +137,7 @@ def facts(summary: Mapping[str, Any]) -> str:
     if summary.get("provider"):
         rows.append(("Provider", text(summary["provider"])))
     for name, value in (summary.get("params") or {}).items():
-        if value == []:  # a filter that was not set
+        if value is None or value == []:  # what was not set
             continue
         shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
         rows.append((text(str(name).replace("_", " ")), text(shown)))

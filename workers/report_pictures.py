@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from workers.lines import JsonDict, counted_rows, found_rows, printable, shown_score
+from workers.lines import JsonDict, counted_rows, found_rows, printable, said_of_picture, shown_score
 from workers.markup import remark, text
 from workers.tally import Tally
-from workers.thumbnails import overlay_path
+from workers.thumbnails import shown_file, shown_path
 
 _CHIPS = 8  # labels under a picture
 
@@ -21,7 +21,7 @@ class Picture:
     """One picture of the page.
 
     thumbnail: base64 of a JPEG, None if no picture could be read; size: its height and width.
-    link: the overlay, relative to the page, ready for an href; None without overlay.
+    link: the overlay or the picture that was made, relative to the page, ready for an href; None if there is none.
     """
 
     line: JsonDict
@@ -30,11 +30,11 @@ class Picture:
     link: str | None
 
 
-def overlay_link(dst: Path, line: JsonDict) -> str | None:
-    """Give the relative link to a result's overlay, percent-encoded byte by byte; None if there is no such file."""
-    path = overlay_path(dst, line)
+def full_link(dst: Path, line: JsonDict) -> str | None:
+    """Give the relative link to what shows a result in full, percent-encoded byte by byte; None if there is no file."""
+    name, path = shown_file(line), shown_path(dst, line)
     try:
-        return quote(os.fsencode(str(line["overlay"]))) if path is not None and path.is_file() else None
+        return quote(os.fsencode(name)) if name is not None and path is not None and path.is_file() else None
     except UnicodeEncodeError:  # a lone surrogate that stands for no byte: no file has this name
         return None
 
@@ -51,7 +51,8 @@ def gallery(total: Tally, pictures: list[Picture]) -> str:
     return (
         '<section class="pictures" id="pictures"><div class="tools"><h2>Pictures</h2><span id="shown" role="status">'
         '</span><button type="button" id="clear" hidden>Show all</button>'
-        f'<select id="label" aria-label="Filter by label"><option value="">All labels</option>{options}</select>'
+        f'<select id="label" aria-label="Filter by label"{"" if labels else " hidden"}>'
+        f'<option value="">All labels</option>{options}</select>'
         '<input id="text" type="search" placeholder="Search names, labels" aria-label="Search names and labels"></div>'
         f'<div class="grid">{figures}</div><p id="empty" hidden>No picture fits this filter.</p>{note}</section>'
     )
@@ -65,7 +66,9 @@ def _figure_of(picture: Picture) -> str:
     chips = [_chip(line, row, count) for row, count in _grouped(_worth_showing(line, rows))]
     if len(chips) > _CHIPS:
         chips[_CHIPS:] = [f"<li><span>+{len(chips) - _CHIPS} labels</span></li>"]
-    found = "".join(chips) or '<li class="none">nothing found</li>'
+    if "picture" in line:
+        chips = [f"<li><span>{text(what)}</span> <b>{text(much)}</b></li>" for what, much in said_of_picture(line)]
+    found = "".join(chips) or ("" if "picture" in line else '<li class="none">nothing found</li>')
     data = text(json.dumps([printable(label) for label in labels], ensure_ascii=False))
     searched = text(" ".join([str(line["image"]), *labels]))
     return (
@@ -88,7 +91,7 @@ def _grouped(rows: list[JsonDict]) -> list[tuple[JsonDict, int]]:
 
 def _worth_showing(line: JsonDict, rows: list[JsonDict]) -> list[JsonDict]:
     """Leave out labels of less than 1%, but never the first."""
-    return [row for index, row in enumerate(rows) if index == 0 or "detections" in line or row["score"] >= 0.01]
+    return [row for index, row in enumerate(rows) if index == 0 or "labels" not in line or row["score"] >= 0.01]
 
 
 def _chip(line: JsonDict, row: JsonDict, count: int) -> str:
@@ -110,6 +113,6 @@ def _image_of(picture: Picture) -> str:
     source = f"data:image/jpeg;base64,{picture.thumbnail}"
     alt = text(picture.line["image"])
     image = f'<img{small} src="{source}" alt="{alt}" width="{width}" height="{height}" loading="lazy">'
-    # Without an overlay the thumbnail is all there is to enlarge; the link still takes the keyboard's focus.
+    # Without a file the thumbnail is all there is to enlarge; the link still takes the keyboard's focus.
     target = f'href="{picture.link}" data-full="1"' if picture.link else 'href="#pictures"'
     return f"<a {target}>{image}</a>"

@@ -6,8 +6,13 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 from workers.lines import JsonDict, counted_rows
+
+# What a job's results are: labels of whole pictures, objects in them, a class a pixel, or pictures that were made.
+Kind: TypeAlias = Literal["labels", "objects", "classes", "pictures"]
+_KINDS: dict[str, Kind] = {"labels": "labels", "segments": "classes", "picture": "pictures"}
 
 _ACCURACY = 0.002  # relative error of a quantile
 _GAMMA = (1 + _ACCURACY) / (1 - _ACCURACY)  # each bucket's upper edge over its lower one
@@ -45,16 +50,19 @@ class Quantiles:
 class Tally:
     """Counts over a job's results.
 
-    labels: how often each label was found; for whole-picture labels, how often it came first.
+    kind: what the results are.
+    labels: how often each label was found; for whole-picture labels, how often it came first; for classes, its pixels.
+    pixels: of all segmented pictures.
     class_ids: the class id of each label.
     stages: milliseconds by stage.
     """
 
     total: int = 0
     failed: int = 0
+    kind: Kind = "objects"
     objects: int = 0
     empty: int = 0
-    classified: bool = False
+    pixels: int = 0
     labels: Counter[str] = field(default_factory=Counter)
     class_ids: dict[str, int] = field(default_factory=dict)
     failures: Counter[str] = field(default_factory=Counter)
@@ -80,10 +88,12 @@ class Tally:
         rows = counted_rows(line)
         self.objects += len(rows)
         self.empty += not rows
-        self.classified |= "labels" in line
+        self.kind = next((kind for key, kind in _KINDS.items() if key in line), self.kind)
+        if self.kind == "classes":
+            self.pixels += sum(int(row["pixels"]) for row in line["segments"])
         for row in rows:
             label = str(row["label"])
-            self.labels[label] += 1
+            self.labels[label] += int(row["pixels"]) if self.kind == "classes" else 1
             self.class_ids.setdefault(label, int(row["class_id"]))
 
 
