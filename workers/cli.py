@@ -17,6 +17,7 @@ from pipelines.errors import PixelmillError
 # name → (module:attribute, one line for the overview)
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("workers.commands.run:run", "Process a file, a folder, a glob or a list file through the queue."),
+    "dead": ("workers.commands.dead:dead", "Look into what was given up, and try it again."),
     "worker": ("workers.commands.worker:worker", "Start a worker by hand, on the broker in PIXELMILL_BROKER."),
     "health": ("workers.commands.health:health", "Ask whether the broker answers and a worker here takes shards."),
     "models": ("workers.commands.models:models", "List the models that can run, with their cards."),

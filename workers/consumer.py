@@ -89,9 +89,14 @@ class Rounds(StartStopStep):  # type: ignore[misc]
     def register_with_event_loop(self, consumer: Any, hub: Any) -> None:
         """Begin the rounds; Celery ends them when the connection is lost, and begins them again."""
         transport.Watch.polled = time.monotonic()
+        pool = consumer.pool._pool
+        # Celery waits 10 s in case the result of a dead child is still on its way. A shard that has ended can't begin
+        # again, so there is nothing to wait for, and how the child died is known before anybody sweeps for it.
+        pool.on_job_process_lost = lambda job, pid, exitcode: pool.mark_as_worker_lost(job, exitcode)
         hub.call_repeatedly(SWEEP_SECONDS, self._round, consumer)
 
     def _round(self, consumer: Any) -> None:
+        consumer.pool.maintain_pool()  # Celery looks after dead children every 5 s
         try:
             self._roll.answer(self._name, self._about(consumer))
             self._sweeper.sweep()

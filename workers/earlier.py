@@ -32,14 +32,15 @@ OVER_TIME, OVER_MEMORY = "exceeded", "out of memory"  # how the causes of a limi
 
 @dataclass(frozen=True, slots=True)
 class Vain:
-    """A start of an image without a result. attempt: which. alone: no other image was in work when it ended.
-
-    stage: what was done with the image, as far as the journal tells.
-    """
+    """A start of an image without a result. attempt: which. stage: what was done with it; known if it ran alone."""
 
     attempt: str
-    alone: bool
     stage: str = ""
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other image was in work, so that what happened was its doing."""
+        return bool(self.stage)
 
 
 @dataclass(slots=True)
@@ -93,7 +94,7 @@ def earlier_attempts(output: Path, job: str, shard: str, deaths: Mapping[str, st
                 earlier.finished[line["image"]] = line
                 stages.pop(line["image"], None)
         for name, stage in stages.items():
-            earlier.vain.setdefault(name, []).append(Vain(attempt, len(stages) == 1, stage))
+            earlier.vain.setdefault(name, []).append(Vain(attempt, stage))
     for name in earlier.finished:
         earlier.vain.pop(name, None)
     return earlier

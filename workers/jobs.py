@@ -133,8 +133,11 @@ def process_of_attempt(token: str) -> int | None:
     return int(pid) if place == _place() and pid.isdecimal() else None
 
 
-def attempt_is_dead(token: str) -> bool:
-    """Whether the process that made this attempt is known to be gone (only where it ran can that be known)."""
+def attempt_is_dead(token: str, *, unreaped: bool = True) -> bool:
+    """Whether the process that made this attempt is known to be gone (only where it ran can that be known).
+
+    unreaped: one that is dead but whose parent has not looked counts too; that parent lives, and may have its own say.
+    """
     pid = process_of_attempt(token)
     if pid is None:
         return False
@@ -144,7 +147,7 @@ def attempt_is_dead(token: str) -> bool:
         return True
     except PermissionError:
         return False
-    return _is_zombie(pid)
+    return unreaped and _is_zombie(pid)
 
 
 def _is_zombie(pid: int) -> bool:

@@ -41,4 +41,4 @@ def backoff(tries: int, least: float, most: float) -> float:
     Uniform between half of the doubled pause and the whole.
     """
     pause = min(most, least * 2 ** min(tries, 30))
-    return pause * (0.5 + random.random() / 2)  # noqa: S311 - nobody is to guess it
+    return float(pause * (0.5 + random.random() / 2))  # noqa: S311 - nobody is to guess it

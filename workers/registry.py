@@ -149,7 +149,7 @@ class Registry:
                 offset=int(found["offset"]),
                 key=found.get("key", ""),
                 ended=float(found["ended"]) if "ended" in found else None,
-                trouble=found.get("trouble") or None,
+                trouble=found.get("trouble") or found.get("held_up") or None,
             )
         except (ValidationError, KeyError, ValueError) as error:
             raise BrokerError(f"job {job} was written by another version of Pixelmill: {error}") from error

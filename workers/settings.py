@@ -34,7 +34,10 @@ class Settings(BaseSettings):
     shard_seconds: int = Field(600, ge=10, description="hard time limit of one shard")
     image_seconds: float = Field(120.0, ge=1, description="time limit of one image")
     memory_growth: int = Field(4096, ge=0, description="MB an image may take over the loaded model; 0: no limit")
-    queue_limit: int = Field(50_000, ge=0, description="waiting shards above which no job is taken; 0: no limit")
+    patience_seconds: float = Field(
+        3600.0, ge=0, le=30 * 24 * 3600, description="how long a submitted job waits for a disk or folder in trouble"
+    )
+    queue_limit: int = Field(10_000, ge=0, description="waiting shards above which no job is taken; 0: no limit")
     lease_seconds: float = Field(5.0, ge=1, le=60, description="a worker that is silent for so long has lost its shard")
     visibility_timeout: int | None = Field(
         None, ge=20, description="seconds after which the broker redelivers; none: twice shard_seconds"

@@ -95,26 +95,14 @@ class JobStore:
             ) from error
 
     def create(
-        self,
-        job: str,
-        *,
-        queue: str | None = None,
-        priority: Priority = "normal",
-        concurrency: int = 0,
-        most_waiting: int = 0,
+        self, job: str, *, queue: str | None = None, priority: Priority = "normal", concurrency: int = 0
     ) -> None:
         """Make a job known as running.
 
         queue: of the service; default: the one in the settings. concurrency: most shards of it in work at once; 0: no
-        limit. most_waiting: shards that may wait in the service before it takes no further job; 0: no limit.
-        Raises QueueFullError if there are more.
+        limit.
         """
         queue = queue or settings().queue
-        if most_waiting and (waiting := sum(self.waiting(queue).values())) >= most_waiting:
-            raise QueueFullError(
-                f"the queue {queue!r} is full: {waiting} shards wait, {most_waiting} may. Submit again later, start "
-                "more workers, or raise PIXELMILL_QUEUE_LIMIT"
-            )
         key = self._keys(job)[0]
         head = {"state": "running", "ok": 0, "queue": queue, "priority": priority, "concurrency": concurrency}
         pipe = self.redis.pipeline()
@@ -123,6 +111,14 @@ class JobStore:
         pipe.sadd(running_key(queue), job)
         pipe.expire(running_key(queue), KEEP_SECONDS)
         pipe.execute()
+
+    def check_room(self, queue: str, most: int) -> None:
+        """Raise QueueFullError if so many shards wait that the service takes no further job; most: 0 for no limit."""
+        if most and (waiting := sum(self.waiting(queue).values())) >= most:
+            raise QueueFullError(
+                f"the queue {queue!r} is full: {waiting} shards wait, {most} may. Submit again later, start more "
+                "workers, or raise PIXELMILL_QUEUE_LIMIT"
+            )
 
     def open(self, job: str, shard: str, message: str) -> None:
         """Keep a shard's message until the shard has ended, so that it can be published again; it waits from now on."""

@@ -38,6 +38,8 @@ def submit(request: Request, service: Service, config: Settings, key: str = "") 
     roots = config.allowed_roots if config.roots else None
     if roots is not None:
         check_roots(spec, roots)
+    service.store.check_room(config.queue, config.queue_limit)
+    spec = spec.model_copy(update={"patience_seconds": config.patience_seconds})
     registry, output = Registry(service.store), Path(spec.output)
     with claim_output(output, _PATIENCE_SECONDS):
         spec = check_same_job(spec, force=request.force)

@@ -66,7 +66,9 @@ class Sweeper:
                 self._store.leave_service(job)
                 self._store.redis.srem(running_key(self._queue), job)
                 continue
-            dead = {shard: token for shard, token in progress.live.items() if attempt_is_dead(token)}
+            # a dead pool process that its parent has not reaped is left to it: it knows the cause
+            live = progress.live.items()
+            dead = {shard: token for shard, token in live if attempt_is_dead(token, unreaped=False)}
             taken = [self._store.take_back(job, shard, token) for shard, token in dead.items()]
             taken += [self._store.take_back(job, shard) for shard in self._store.expired(job)] if progress.live else []
             messages += [message for message in taken if message is not None]
@@ -106,7 +108,7 @@ class Sweeper:
 
     def _queued_ones(self, queues: tuple[str, ...]) -> set[str]:
         assert self._lists is not None  # noqa: S101 - the caller has looked
-        found = set()
+        found: set[str] = set()
         for name in queues:
             start = 0
             # taken from the right, put in at the left: what moves meanwhile is seen twice rather than not at all

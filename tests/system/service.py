@@ -14,7 +14,7 @@ import psutil
 from pipelines.card import model_checksum
 from pipelines.catalog import SHIPPED
 from tests.redis_server import RedisServer
-from tests.system.processes import Lines, descendants, environment, started, until
+from tests.system.processes import ROOT, Lines, descendants, drawn, started, until
 from workers.jobs import JobSpec, Shard, new_job_id
 from workers.journal import RESULTS, read_lines, settle
 from workers.publish import publish
@@ -22,6 +22,8 @@ from workers.queues import queue_for
 from workers.roll import Roll
 from workers.store import JobStore
 
+# a worker with this in its environment is killed by the pictures that `poisoned` makes
+POISONABLE = {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests' / 'poison'}"}
 MODEL = SHIPPED / "efficientnet-lite0.onnx"
 QUEUE = "pixelmill"
 
@@ -50,6 +52,14 @@ def worker_on(
             family.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(20)
+
+
+def poisoned(path: Path, how: str, seed: int = 7) -> Path:
+    """A healthy picture that does something terrible to a worker that is poisonable (see tests/poison)."""
+    drawn(path, seed)
+    with path.open("ab") as file:
+        file.write(b"POISON:" + how.encode())
+    return path
 
 
 def kill_whole(worker: psutil.Process) -> None:
@@ -113,6 +123,3 @@ def held_by(server: RedisServer, spec: JobSpec, worker: psutil.Process) -> set[s
     mine = {str(process.pid) for process in worker.children(recursive=True)}
     live = JobStore(server.url).progress(spec.job).live
     return {shard for shard, token in live.items() if token.split(":")[1] in mine}
-
-
-__all__ = ["MODEL", "QUEUE", "attempts", "environment", "finished", "held_by", "kill_whole", "submit", "worker_on"]
