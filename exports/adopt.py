@@ -8,14 +8,14 @@ options or by a small YAML file of the card's own fields:
     family: yolox
     names: coco                      # coco, imagenet, a file, or a list
     input: {colour: BGR, mean: [0, 0, 0], std: [1, 1, 1], resize: {rule: letterbox, anchor: top-left}}
-    decode: {strides: [8, 16, 32]}
+    decode: {strides: [8, 16, 32]}   # for yolox; {end2end: true} for a yolo-seg that picks its boxes itself
     weights: {source: Megvii YOLOX, licence: Apache-2.0}
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from pipelines.catalog import user_models
 from pipelines.errors import ModelError, ParameterError
 from pipelines.params import PARAMS, resolve_params
 from pipelines.pipeline import Pipeline
+from pipelines.results import Detections, Found, Instances, Labels, SemanticMask
 from pipelines.safety import check_model
 from pipelines.session import Session
 
@@ -199,10 +200,19 @@ def check_by_running(session: Session, pictures: Photographs) -> dict[str, int]:
         except Exception as error:
             raise AdoptError(f"{card.name} can't be run as its card says, on {name}: {error}") from error
         _check_outputs(card, seen)
-        counts.update(
-            getattr(seen.found, "names", ())[:1] if card.task == "classify" else getattr(seen.found, "names", ())
-        )
+        counts.update(_labels(seen.found))
     return dict(counts.most_common())
+
+
+def _labels(found: Found | None) -> Iterable[str]:
+    """What a result shows: the first label, every object, or every class that has a pixel."""
+    if isinstance(found, Labels):
+        return found.names[:1]
+    if isinstance(found, Detections | Instances):
+        return found.names
+    if isinstance(found, SemanticMask):
+        return (found.names[class_id] for class_id in np.unique(found.class_map))
+    return ()
 
 
 def _check_outputs(card: Card, seen: Seen) -> None:

@@ -77,7 +77,7 @@ def build(
     state = load_state_dict(path, trust=trust)
     if entry.adapt and not _is_own(state, network):
         state = entry.adapt(state)
-    fill(network, state)
+    fill(network, state, entry.name)
     if entry.finish:
         entry.finish(network)
     return Built(network, Weights(source=path.name, licence="as its file's owner says", sha256=sha256_of(path)))
@@ -172,7 +172,7 @@ def _fill_official(network: Module, entry: Entry, *, trust: bool) -> Weights:
         state = in_order(state, entry.whole() if entry.whole else network)
     if entry.adapt:
         state = entry.adapt(state)
-    fill(network, state)
+    fill(network, state, entry.name)
     if entry.finish:
         entry.finish(network)
     return Weights(

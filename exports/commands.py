@@ -188,7 +188,8 @@ Examples:
               help="The card's fields in a file; options win.")  # fmt: skip
 @click.option("--task", help="What it is for: classify, detect, segment, instances, …")
 @click.option("--family", help="How its outputs are read: logits, probabilities, yolo, yolo-end2end, yolox, ssd, "
-                               "torchvision-detection, …")  # fmt: skip
+                               "torchvision-detection, semantic-logits, yolo-seg, torchvision-instances, …; what "
+                               "else a family needs is its `decode`, in --card.")  # fmt: skip
 @click.option("--names", metavar="coco|imagenet|FILE", help="Class names: a known set, or a file with one a line.")
 @click.option("--colour", type=click.Choice(["RGB", "BGR", "GRAY"]), help="Order of the channels. [default: RGB]")
 @click.option("--mean", metavar="R,G,B", help="Taken off every pixel, 0-255. [default: 0]")

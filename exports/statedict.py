@@ -41,9 +41,10 @@ def load_state_dict(path: Path, *, trust: bool = False) -> dict[str, Tensor]:
     return {name: t.float() if t.is_floating_point() else t for name, t in _tensors(loaded, path).items()}
 
 
-def fill(network: Module, state: Mapping[str, Tensor]) -> None:
+def fill(network: Module, state: Mapping[str, Tensor], name: str | None = None) -> None:
     """Put weights into a network; every tensor of the network must be there, and none may be left over.
 
+    name: what to call the network in an error; default: its class.
     Counters of batch normalisation (`num_batches_tracked`), which old checkpoints lack, may be missing.
     Raises WeightsError that names the first missing and unexpected keys and the first shapes that differ.
     """
@@ -58,7 +59,7 @@ def fill(network: Module, state: Mapping[str, Tensor]) -> None:
     if missing or unexpected or shapes:
         parts = [("missing", missing), ("unexpected", unexpected), ("of another shape", shapes)]
         said = "; ".join(f"{len(keys)} {what} ({_few(keys)})" for what, keys in parts if keys)
-        raise WeightsError(f"these weights belong to another network than {type(network).__name__}: {said}")
+        raise WeightsError(f"these weights belong to another network than {name or type(network).__name__}: {said}")
     network.load_state_dict(dict(state), strict=False)
 
 

@@ -70,10 +70,14 @@ def selector(card: Card, params: DetectParams, *, suppressed: bool) -> Callable[
     """Build the function that keeps the wanted classes and the best of overlapping boxes, highest score first.
 
     suppressed: whether the network has done that itself, so that only the weakest beyond the limit go.
+    What it returns raises ValueError for a class the card has no name for.
     """
     wanted = np.array([card.names.index(name) for name in params.classes], np.int64)
 
     def choose(found: Candidates) -> Candidates:
+        highest = int(found.class_ids.max(initial=-1))
+        if highest >= len(card.names):
+            raise ValueError(f"class {highest} was found, the card has {len(card.names)} class names")
         if wanted.size:
             found = found[np.flatnonzero(np.isin(found.class_ids, wanted))]
         best = np.argsort(-found.scores, kind="stable")

@@ -97,6 +97,11 @@ def _from_prototypes(
     """
     height, width = prototypes.shape[-2:]
     cells = prototypes.reshape(-1, height, width)
+    if coefficients.shape[1] != len(cells):
+        raise ValueError(
+            f"{coefficients.shape[1]} numbers a box follow what the card describes, there are {len(cells)} prototypes: "
+            "its class names or decode.end2end don't fit"
+        )
     least_logit = float(np.log(least / (1 - least)))
     masks = []
     # a pixel belongs to the box whose edges lie at x1 ≤ x < x2, as Ultralytics cuts
@@ -104,12 +109,12 @@ def _from_prototypes(
         x1, y1, x2, y2 = box
         rows, columns = picture_taps(fit, (height, width), (y1, x1), (y2, x2))
         if x2 <= x1 or y2 <= y1:
-            masks.append(_placed(np.zeros((0, 0), np.bool_), 0, 0))
+            masks.append(placed(np.zeros((0, 0), np.bool_), 0, 0))
             continue
         top, left = int(rows.low[0]), int(columns.low[0])
         part = cells[:, top : int(rows.high[-1]) + 1, left : int(columns.high[-1]) + 1]
         logits = np.tensordot(weights.astype(np.float32), part.astype(np.float32), axes=1)
-        masks.append(_placed(_reached(logits, rows.moved(-top), columns.moved(-left), least_logit), x1, y1))
+        masks.append(placed(reached(logits, rows.moved(-top), columns.moved(-left), least_logit), x1, y1))
     return tuple(masks)
 
 
@@ -125,7 +130,7 @@ def _over_boxes(outputs: Sequence[Tensor], found: Candidates, fit: Fit, least: f
         left, top, right, bottom = max(x1, 0), max(y1, 0), min(x2 + 1, width), min(y2 + 1, height)
         rows = taps(top - y1, bottom - y1, (side + 2) / max(1, y2 - y1 + 1), 0, 0, side + 1)
         columns = taps(left - x1, right - x1, (side + 2) / max(1, x2 - x1 + 1), 0, 0, side + 1)
-        masks.append(_placed(_reached(ring, rows, columns, least), left, top))
+        masks.append(placed(reached(ring, rows, columns, least), left, top))
     return tuple(masks)
 
 
@@ -140,7 +145,7 @@ def _over_picture(outputs: Sequence[Tensor], found: Candidates, fit: Fit, least:
         left, top = max(0, int(x1) - 1), max(0, int(y1) - 1)
         right, bottom = min(width, int(x2) + 2), min(height, int(y2) + 2)
         rows, columns = picture_taps(fit, (maps.shape[2], maps.shape[3]), (top, left), (bottom, right))
-        masks.append(_placed(_reached(maps[row, 0], rows, columns, least), left, top))
+        masks.append(placed(reached(maps[row, 0], rows, columns, least), left, top))
     return tuple(masks)
 
 
@@ -154,8 +159,8 @@ def _grown(boxes: Boxes, factor: float) -> Boxes:
     return np.concatenate([centres - half, centres + half], axis=1)
 
 
-def _reached(cells: FloatArray, rows: Taps, columns: Taps, least: float) -> Mask:
-    """Which pixels between the cells reach `least`. cells: (h, w)."""
+def reached(cells: FloatArray, rows: Taps, columns: Taps, least: float) -> Mask:
+    """Tell which pixels between the cells reach `least`. cells: (h, w). Returns (rows, columns) bool."""
     height, width = len(rows.low), len(columns.low)
     reached = np.empty((height, width), np.bool_)
     band = max(1, _BAND // max(1, width))
@@ -164,7 +169,7 @@ def _reached(cells: FloatArray, rows: Taps, columns: Taps, least: float) -> Mask
     return reached
 
 
-def _placed(mask: Mask, x: int, y: int) -> PlacedMask:
-    """A mask of a rectangle whose corner lies at x, y, cut down to what it covers."""
+def placed(mask: Mask, x: int, y: int) -> PlacedMask:
+    """Place a mask of a rectangle whose corner lies at x, y, cut down to what it covers."""
     cut = PlacedMask.cut(mask)
     return PlacedMask(cut.x + x, cut.y + y, cut.pixels)

@@ -162,6 +162,18 @@ def test_masks_of_tiny_pictures_stay_inside_them(size: tuple[int, int]) -> None:
         mask.to_rle(size)
 
 
+def test_a_card_that_misreads_the_outputs_is_an_error_that_says_so() -> None:
+    one = card("yolo-seg", LETTERBOX, {"end2end": True})
+    rows, prototypes = np.zeros((300, 38), np.float32), np.zeros((30, 80, 80), np.float32)
+    read, plan = reader(one, InstancesParams(score=0)), plan_fit((480, 640), one.input)
+
+    with pytest.raises(ValueError, match=r"32 numbers a box .* 30 prototypes: its class names or decode.end2end"):
+        read([rows, prototypes], plan)
+    rows[:, 5] = 7
+    with pytest.raises(ValueError, match="class 7 was found, the card has 2 class names"):
+        read([rows, prototypes], plan)
+
+
 def test_a_class_filter_leaves_only_its_class_and_masks_stay_with_their_boxes() -> None:
     one = card("yolo-seg", LETTERBOX)
     raw, prototypes = yolo_outputs(40, seed=3)
