@@ -17,6 +17,13 @@ from pipelines.errors import PixelmillError
 # name → (module:attribute, one line for the overview)
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("workers.commands.run:run", "Process a file, a folder, a glob or a list file through the queue."),
+    "submit": ("workers.commands.submit:submit", "Give a job to a running service and go; it needs no client."),
+    "status": ("workers.commands.status:status", "Say how a job is; without one, how the service is."),
+    "watch": ("workers.commands.watch:watch", "Wait for a job, with a progress bar."),
+    "results": ("workers.commands.results:results", "Print a job's results as JSON Lines while it runs."),
+    "cancel": ("workers.commands.cancel:cancel", "End a job; what is done is kept."),
+    "retry": ("workers.commands.retry:retry", "Try a job's failures again, as a new job."),
+    "jobs": ("workers.commands.jobs:jobs", "List the jobs a service knows."),
     "dead": ("workers.commands.dead:dead", "Look into what was given up, and try it again."),
     "worker": ("workers.commands.worker:worker", "Start a worker by hand, on the broker in PIXELMILL_BROKER."),
     "health": ("workers.commands.health:health", "Ask whether the broker answers and a worker here takes shards."),

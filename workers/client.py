@@ -31,6 +31,7 @@ from workers.output import claim_output
 from workers.queues import Priority
 from workers.registry import Head, Registry
 from workers.retrying import images_again
+from workers.service_status import ServiceStatus, service_status
 from workers.services import Service
 from workers.settings import settings
 from workers.status import Status, status_of
@@ -71,6 +72,10 @@ class Client:
         self._patience = patience
         self._made: Celery | None = None
 
+    def ping(self) -> None:
+        """Raise BrokerError if the service's store does not answer."""
+        self._store.ping()
+
     def submit(
         self,
         pipeline: str,
@@ -102,7 +107,7 @@ class Client:
             pipeline, source, Path(output), model, params or {}, overlays, force, provider, allow_fallback, priority,
             images=images, formats=None if formats is None else tuple(formats),
         )  # fmt: skip
-        return self._submit(request, key)
+        return self.submit_request(request, key)
 
     def status(self, job: str) -> Status:
         """Say how a job is. Raises UnknownJobError with the nearest id, BrokerError if the store is away."""
@@ -110,6 +115,10 @@ class Client:
         if status is None:
             raise UnknownJobError(self._say_unknown(job))
         return status
+
+    def service(self) -> ServiceStatus:
+        """Say how the service is. Raises BrokerError if the store is away."""
+        return self._ask(lambda: service_status(self._registry, self._config.queue))
 
     def list(self, limit: int = _LISTED) -> list[Status]:
         """Give the jobs of the last seven days, the newest first."""
@@ -145,7 +154,7 @@ class Client:
         Raises JobError with the reason, after the last result, if the job failed; otherwise as `wait`.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        status = self.status(job)
+        status = self._patiently(lambda: self.status(job), deadline)
         tail = Tail(Path(status.output), job)
         while True:
             ended = status.has_ended  # before the last look, so that nothing falls between the two
@@ -194,9 +203,10 @@ class Client:
             spec.pipeline, head.source, Path(spec.output), spec.model, spec.params, spec.overlays, True,
             spec.provider, spec.allow_fallback, spec.priority, images=images, formats=spec.formats,
         )  # fmt: skip
-        return self._submit(request, "")
+        return self.submit_request(request)
 
-    def _submit(self, request: Request, key: str) -> str:
+    def submit_request(self, request: Request, key: str = "") -> str:
+        """Submit a job that is described already; otherwise as `submit`."""
         try:
             self._store.ping()
             return submit(request, Service(self._app, self._store), self._config, key)

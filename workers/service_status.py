@@ -1,0 +1,81 @@
+"""How a service is: its broker, its workers, what waits, what runs, what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from workers.registry import Registry
+from workers.roll import Roll
+from workers.settings import without_password
+from workers.status import Status, status_of
+
+_JOBS_COUNTED = 200
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """One worker. busy: messages it holds, of `processes`. ready: its consume loop turns and takes messages."""
+
+    name: str
+    processes: int
+    busy: int
+    ready: bool
+    silent_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """A service at one moment.
+
+    waiting, oldest_seconds: shards in the queue by priority, and since when the oldest of them waits.
+    images_per_second: of the running jobs, each since it was submitted.
+    failed_by_code: images of the last `jobs_counted` jobs.
+    """
+
+    broker: str
+    server: str
+    memory_mb: float
+    queue: str
+    workers: tuple[WorkerStatus, ...]
+    waiting: Mapping[str, int]
+    oldest_seconds: Mapping[str, float]
+    running: tuple[Status, ...]
+    images_per_second: float
+    failed_by_code: Mapping[str, int]
+    jobs_counted: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The status for scripts."""
+        return asdict(self)
+
+
+def service_status(registry: Registry, queue: str) -> ServiceStatus:
+    """Ask a service how it is. Raises redis.RedisError if the store does not answer."""
+    store = registry.store
+    info = store.redis.info()
+    recent = [status_of(registry, job) for job in registry.jobs(_JOBS_COUNTED)]
+    known = [status for status in recent if status is not None]
+    running = [status for job in store.running(queue) if (status := status_of(registry, job)) is not None]
+    failed: dict[str, int] = {}
+    for status in known:
+        for code, count in status.failed_by_code.items():
+            failed[code] = failed.get(code, 0) + count
+    name = "Valkey" if "valkey_version" in info else "Redis"
+    return ServiceStatus(
+        broker=without_password(store.url),
+        server=f"{name} {info.get('valkey_version') or info.get('redis_version')}",
+        memory_mb=round(info.get("used_memory", 0) / 2**20, 2),
+        queue=queue,
+        workers=tuple(
+            WorkerStatus(one.name, one.processes, one.busy, one.is_ready, round(one.silent, 1))
+            for one in Roll(store, queue).workers()
+        ),
+        waiting={str(name): depth for name, depth in store.waiting(queue).items()},
+        oldest_seconds={key: round(value, 1) for key, value in store.oldest_waiting(queue).items()},
+        running=tuple(running),
+        images_per_second=round(sum(status.images_per_second for status in running), 2),
+        failed_by_code=failed,
+        jobs_counted=len(known),
+    )
