@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("pycocotools")
@@ -139,6 +140,39 @@ def test_logits_called_probabilities_are_told_apart_by_running(tmp_path: Path) -
     red = np.zeros((20, 20, 3), np.uint8)
     red[..., 0] = 200
     assert pipelines.load(str(done.path))(red).found.names[0] == "r"
+
+
+def plane_segmenter(tmp_path: Path) -> Path:
+    """The three planes themselves as the scores of three classes."""
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3, "h", "w"]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", ends[:1], ends[1:])
+    path = tmp_path / "planes-apart.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), str(path))
+    return path
+
+
+def test_a_segmenter_is_measured_on_class_maps_and_counts_the_classes_that_have_a_pixel(tmp_path: Path) -> None:
+    pixels = np.zeros((40, 60, 3), np.uint8)
+    pixels[:, :20, 0] = pixels[:, 20:, 2] = 200  # red, then blue
+    right = np.where(np.arange(60) < 30, 7, 9).astype(np.uint8) * np.ones((40, 1), np.uint8)
+    for folder, picture in (("images", pixels), ("masks", right)):
+        (tmp_path / "labelled" / folder).mkdir(parents=True)
+        Image.fromarray(picture).save(tmp_path / "labelled" / folder / "a.png")
+    (tmp_path / "labelled" / "data.yaml").write_text("names: {7: red, 9: blue}\n")
+    claims = {
+        "task": "segment",
+        "family": "semantic-logits",
+        "names": ["red", "green", "blue"],
+        "input": {"height": 64, "width": 64, "std": [1, 1, 1], "resize": {"rule": "keep", "stride": 1}},
+    }
+
+    done = adopt(plane_segmenter(tmp_path), claims, out=tmp_path / "o.onnx", verify=tmp_path / "labelled")
+
+    assert done.seen == {"red": 1, "blue": 1}
+    assert done.accuracy is not None
+    assert done.accuracy.metric == "mIoU"
+    # red: 20 of 30 columns; blue: 30 of 40
+    assert done.accuracy.value == pytest.approx((20 / 30 + 30 / 40) / 2)
 
 
 def test_the_original_is_never_overwritten(tmp_path: Path) -> None:
