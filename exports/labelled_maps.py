@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from exports.labelled import class_names, pictures_in, upright_size
+from exports.pictures import PICTURE_FOLDERS
 from pipelines.errors import ParameterError
 from pipelines.pipeline import Pipeline
 from pipelines.results import SemanticMask
 
 UNJUDGED = 255
-_PICTURES = ("images", "JPEGImages")
 _MAPS = ("masks", "semantic", "SegmentationClass", "labels")
 _NOBODYS = frozenset(("unlabeled", "unlabelled", "void", "ignore"))
 # Pascal VOC's classes, as its development kit lists them, and what COCO calls the same things
@@ -80,7 +80,7 @@ def labelled_maps(folder: Path, names: Sequence[str]) -> list[MapTruth] | None:
 
     names: the model's classes, index = class id.
     """
-    images = next((folder / name for name in _PICTURES if (folder / name).is_dir()), None)
+    images = next((folder / name for name in PICTURE_FOLDERS if (folder / name).is_dir()), None)
     maps = next((folder / name for name in _MAPS if any((folder / name).glob("*.png"))), None)
     if images is None or maps is None:
         return None

@@ -23,6 +23,7 @@ from pipelines.types import Image
 NamedPicture: TypeAlias = tuple[str, Path | Image]
 
 SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"))
+PICTURE_FOLDERS = ("images", "JPEGImages")  # of labelled data, as YOLO and Pascal VOC call them
 _SAMPLES = Path(__file__).parents[1] / "samples"
 _WHEELS = (
     ("ultralytics", "assets", ("bus.jpg", "zidane.jpg")),
@@ -59,13 +60,15 @@ def photographs(folder: Path | None, most: int) -> Photographs:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Every file below a folder that is named like a picture, sorted.
+    """Every file below a folder that is named like a picture, sorted; of a labelled folder those in `images/` only.
 
     Raises ParameterError if there is no such folder or it holds none.
     """
     if not folder.is_dir():
         raise ParameterError(f"there is no folder {folder}")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    # beside them may lie PNGs of class numbers, which are no photographs
+    inside = next((folder / name for name in PICTURE_FOLDERS if (folder / name).is_dir()), folder)
+    found = sorted(path for path in inside.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not found:
         raise ParameterError(f"folder {folder} holds no pictures ({', '.join(sorted(SUFFIXES))})")
     return found
