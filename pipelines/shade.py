@@ -31,7 +31,7 @@ _CROWD = 16  # more areas than this: thinner outlines
 
 def outline_width(height: int, width: int, count: int) -> int:
     """Width in pixels of the outlines in a picture of this size that shows `count` areas."""
-    return max(1, round(math.sqrt(height * width) / (240 * math.sqrt(max(1.0, count / _CROWD)))))
+    return max(1, round(math.sqrt(height * width) / (270 * math.sqrt(max(1.0, count / _CROWD))) + 0.5))
 
 
 def shade(picture: Image, areas: AreaMap, colours: Sequence[Colour], line: int, tint: float = _TINT) -> None:
@@ -74,15 +74,15 @@ def _reach(line: int) -> int:
 
 
 def _borders(areas: AreaMap, width: int) -> NDArray[np.uint8]:
-    """Say where a spot of this width touches two areas, or an area and nothing: (H, W), 255 there and 0 elsewhere."""
-    width = max(width, 2)
-    highest, lowest = _spread(areas, width, cv2.MORPH_DILATE), _spread(areas, width, cv2.MORPH_ERODE)
+    """Draw the borders between areas, or an area and nothing, so wide: (H, W), 255 there and 0 elsewhere."""
+    # a spot of width + 1 pixels meets two areas when its centre is on one of `width` pixels around their border
+    highest, lowest = (_spread(areas, width + 1, how) for how in (cv2.MORPH_DILATE, cv2.MORPH_ERODE))
     return np.asarray(cv2.compare(highest, lowest, cv2.CMP_NE), np.uint8)
 
 
 def _spread(areas: AreaMap, width: int, how: int) -> AreaMap:
-    """Dilate or erode by a regular octagon, `width` wide: a square and a few crosses, much quicker than a disc."""
-    crosses = round(0.586 * (width - 1) / 2)
+    """Dilate or erode by an octagon, `width` wide: a square and a few crosses, much quicker than a disc."""
+    crosses = round(0.586 * (width - 1) / 2)  # of a regular octagon
     square = np.ones((width - 2 * crosses,) * 2, np.uint8)
     spread = cv2.morphologyEx(areas, how, square)
     return np.asarray(cv2.morphologyEx(spread, how, _CROSS, iterations=crosses) if crosses else spread, np.uint8)

@@ -121,7 +121,7 @@ def _found(line: JsonDict) -> str:
         return "failed"
     if "picture" in line:
         size = f"{line['picture'].get('width', '?')}×{line['picture'].get('height', '?')}"
-        return fit("  ".join([size, *(f"{what} {much}" for what, much in said_of_picture(line))]), _TEXT, _TILE_WIDTH)
+        return fit(" · ".join([size, *(f"{what} {much}" for what, much in said_of_picture(line))]), _TEXT, _TILE_WIDTH)
     rows = found_rows(line)
     if not rows:
         return "nothing found"

@@ -53,7 +53,8 @@ def gallery(total: Tally, pictures: list[Picture]) -> str:
         '</span><button type="button" id="clear" hidden>Show all</button>'
         f'<select id="label" aria-label="Filter by label"{"" if labels else " hidden"}>'
         f'<option value="">All labels</option>{options}</select>'
-        '<input id="text" type="search" placeholder="Search names, labels" aria-label="Search names and labels"></div>'
+        f'<input id="text" type="search" placeholder="Search names{", labels" if labels else ""}" '
+        'aria-label="Search names and labels"></div>'
         f'<div class="grid">{figures}</div><p id="empty" hidden>No picture fits this filter.</p>{note}</section>'
     )
 
@@ -115,4 +116,6 @@ def _image_of(picture: Picture) -> str:
     image = f'<img{small} src="{source}" alt="{alt}" width="{width}" height="{height}" loading="lazy">'
     # Without a file the thumbnail is all there is to enlarge; the link still takes the keyboard's focus.
     target = f'href="{picture.link}" data-full="1"' if picture.link else 'href="#pictures"'
+    made = picture.line.get("picture")
+    target += ' data-alpha="1"' if isinstance(made, dict) and made.get("channels") == 4 else ""
     return f"<a {target}>{image}</a>"

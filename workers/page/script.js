@@ -45,6 +45,7 @@
     const full = link.dataset.full ? link.href : "";
     image.onerror = () => { image.onerror = null; image.src = small; open.hidden = true; };
     image.src = full || small;
+    image.classList.toggle("alpha", Boolean(full && link.dataset.alpha));
     image.alt = link.querySelector("img").alt;
     byId("box-name").textContent = picture.dataset.name;
     byId("box-found").textContent = [...picture.querySelectorAll(".found li")]
