@@ -15,15 +15,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.types import FloatArray, Image, Mask
 
 WORKING_PIXELS = 160_000  # the regression runs on a picture reduced to at most about so many
 _SURE = 0.9  # cells from which a person grows
 _REACH = 8  # cells it may grow through what is only more likely than not
+_SMALL = 0.01  # of the largest group of cells: smaller groups are specks
 _TRUST_POWER = 4  # how fast a pixel's weight falls with the network's doubt
 _LEAST_TRUST = 0.01  # weight of a pixel the network knows nothing about
 _REGULARISER = 2e-4  # ε of the guided filter for colours 0–1: below a contrast of √ε an edge is not followed
@@ -67,17 +70,27 @@ def settle(coarse: FloatArray) -> FloatArray:
     coarse: (h, w) float32 in [0, 1].
     Returns (h, w) float32: as before within a person and along its contour, 0 where the network is nowhere near sure.
     A person is what can be reached in a few cells from where the network is sure (hysteresis as in Canny, "A
-    computational approach to edge detection", TPAMI 1986, but of limited reach); single sure cells don't count.
+    computational approach to edge detection", TPAMI 1986, but of limited reach); specks don't count.
     """
     likely = (coarse > 0.5).astype(np.uint8)
     person = cv2.morphologyEx((coarse > _SURE).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
-    for _ in range(_REACH):
-        person = cv2.min(cv2.dilate(person, cross), likely)
+    cross, square = (cv2.getStructuringElement(shape, (3, 3)) for shape in (cv2.MORPH_CROSS, cv2.MORPH_RECT))
+    for turn in range(_REACH):  # by turns, so that it grows about equally far in all directions
+        person = cv2.min(cv2.dilate(person, square if turn % 2 else cross), likely)
+    person = _without_specks(person)
     around = cv2.dilate(person, np.ones((5, 5), np.uint8)) > 0
     settled: FloatArray = np.where(around, coarse, np.float32(0))
     # what was likely and could not be reached lies at most two cells away here: it is no person either
     return np.where((likely > 0) & (person == 0), np.float32(0), settled)
+
+
+def _without_specks(person: NDArray[Any]) -> NDArray[np.uint8]:
+    _, groups, facts, _ = cv2.connectedComponentsWithStats(person, connectivity=8)
+    areas = facts[:, cv2.CC_STAT_AREA]
+    kept = (areas >= _SMALL * areas[1:].max(initial=0)).astype(np.uint8)
+    kept[0] = 0
+    cleaned: NDArray[np.uint8] = kept[groups]
+    return cleaned
 
 
 def refine(pixels: Image, settled: FloatArray, feather: float = 0.0) -> Matte:
