@@ -133,6 +133,7 @@ def _draw(
 @click.command(
     epilog="""\b
 Examples:
+  pixelmill export --list
   pixelmill export resnet18
   pixelmill export fasterrcnn-resnet50-fpn --out detector.onnx
   pixelmill export yolo11n --trust --imgsz 480
@@ -141,7 +142,8 @@ Examples:
   pixelmill run classify photos/ --model resnet18 --out labels/
 """,
 )
-@click.argument("name", metavar="NAME")
+@click.argument("name", metavar="NAME", required=False)
+@click.option("--list", "listed", is_flag=True, help="List the networks, and whose weights are on this machine.")
 @click.option("--weights", default="official", show_default=True, metavar="official|random|PATH",
               help="The makers' weights, random ones to try things out, or a checkpoint of your own.")  # fmt: skip
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp32", show_default=True,
@@ -160,13 +162,20 @@ Examples:
 @click.option("--force", is_flag=True, help="Keep a file that fails its check; its card says so.")
 @click.option("--trust", is_flag=True, help="Open weights that can run code (Ultralytics .pt). Only if you trust them.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def export(name: str, as_json: bool, imgsz: tuple[int, int] | None, **options: Any) -> None:
+def export(name: str | None, listed: bool, as_json: bool, imgsz: tuple[int, int] | None, **options: Any) -> None:
     """Turn a network of the catalogue into one ONNX file that describes itself, and prove that it is right.
 
     PyTorch and ONNX Runtime take the same pictures the whole way and are compared: in batches, at odd sizes, with
     nothing to find. A file that does not agree is not written. What was measured stands in the file's card:
     `pixelmill models NAME` shows it.
     """
+    if listed:
+        from exports.listing import listing, show
+
+        show(listing(), as_json=as_json)
+        return
+    if name is None:
+        raise click.UsageError("which network? `pixelmill export --list` lists them")
     from exports.export import Request
     from exports.export_command import run
 

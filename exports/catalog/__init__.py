@@ -44,5 +44,5 @@ def find(name: str) -> Entry:
     if wanted in registry:
         return registry[wanted]
     near = difflib.get_close_matches(wanted, registry, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "`pixelmill models` lists them"
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "`pixelmill export --list` lists them"
     raise ParameterError(f"there is no network {name!r} in the catalogue: {hint}")

@@ -147,7 +147,8 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     console = Console()
     console.print(table)
     console.print(
-        "\n[dim]pixelmill models NAME prints a whole card, pixelmill run PIPELINE SRC --model NAME runs it[/dim]"
+        "\n[dim]pixelmill models NAME prints a whole card, pixelmill run PIPELINE SRC --model NAME runs it; pixelmill "
+        "export --list: what else can become a model, and whose weights are cached[/dim]"
     )
 
 
