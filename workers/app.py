@@ -40,6 +40,7 @@ def make_app(broker: str | None = None) -> Celery:
         task_track_started=False,
         worker_prefetch_multiplier=1,
         worker_consumer="workers.consumer:ShardConsumer",
+        worker_enable_prefetch_count_reduction=False,
         worker_proc_alive_timeout=60,
         worker_send_task_events=False,
         worker_hijack_root_logger=True,

@@ -32,8 +32,25 @@ log = logging.getLogger(__name__)
 _STORE_SECONDS = 2.0  # the loop takes no message while it waits for the store
 
 
+# what Celery raises, and ends the worker with, over a body of another shape than it expects
+_BAD_SHAPE = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+
+
 class ShardConsumer(Consumer):  # type: ignore[misc]
     """A consumer that puts aside what it can't read."""
+
+    def create_task_handler(self, *arguments: Any, **options: Any) -> Any:
+        """Celery's own, behind a net."""
+        receive = super().create_task_handler(*arguments, **options)
+
+        def receive_or_put_aside(message: Any) -> None:
+            try:
+                receive(message)
+            except _BAD_SHAPE as error:
+                put_aside(_text(message), f"it has another shape than a task's message: {error}")
+                message.reject_log_error(log, self.connection_errors)
+
+        return receive_or_put_aside
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """A body that is no JSON, or says it is something else."""

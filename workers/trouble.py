@@ -8,9 +8,9 @@ from workers.jobs import JobSpec
 
 _CAN_PASS = frozenset(
     {
-        errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOENT,
-        errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENXIO, errno.ENODEV, errno.EMFILE,
-        errno.ENFILE,
+        errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE,
+        errno.ENOENT, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENXIO, errno.ENODEV,
+        errno.EMFILE, errno.ENFILE,
     }
 )  # fmt: skip
 
@@ -23,7 +23,7 @@ def can_pass(error: OSError) -> bool:
 def say_output(error: OSError, spec: JobSpec) -> str:
     """Say what could not be written and what to do about it."""
     what = error.filename or spec.output
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EFBIG):
         full = "the disk is full" if error.errno == errno.ENOSPC else f"a limit is reached ({error.strerror})"
         return f"{full}: {what} could not be written. Free some space and run the same command again"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

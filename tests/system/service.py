@@ -71,7 +71,14 @@ def kill_whole(worker: psutil.Process) -> None:
         process.kill()
 
 
-def submit(server: RedisServer, root: Path, output: Path, shards: Iterable[Sequence[str]], **changes: Any) -> JobSpec:
+def submit(
+    server: RedisServer,
+    root: Path,
+    output: Path,
+    shards: Iterable[Sequence[str]],
+    make_output: bool = True,
+    **changes: Any,
+) -> JobSpec:
     """Put a job of classification into the service, all shards at once."""
     from workers.app import make_app
 
@@ -91,7 +98,8 @@ def submit(server: RedisServer, root: Path, output: Path, shards: Iterable[Seque
         }
     )
     store, app = JobStore(server.url), make_app(server.url)
-    output.mkdir(parents=True, exist_ok=True)
+    if make_output:
+        output.mkdir(parents=True, exist_ok=True)
     store.create(spec.job, queue=QUEUE, priority=spec.priority)
     for number, images in enumerate(shards):
         shard = Shard(spec=spec, number=number, images=tuple(images))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from workers.commands.health import check_that_it_polls
 from workers.embedded import EmbeddedBroker
+from workers.errors import WorkerError
+from workers.store import JobStore
 
 START_SECONDS = 60.0
 
@@ -97,3 +101,20 @@ def test_a_worker_of_another_queue_is_unhealthy(broker: EmbeddedBroker, worker: 
 
     assert answer.returncode == 1
     assert "takes nothing from queue 'other'" in answer.stderr
+
+
+def test_a_worker_that_answers_but_takes_nothing_is_unhealthy(
+    broker: EmbeddedBroker, worker: subprocess.Popen[bytes]
+) -> None:
+    # a consume loop that turns without polling can't be made at will, so the worker's own word is bent
+    assert wait_until_healthy(broker.url).returncode == 0
+    redis = JobStore(broker.url).redis
+    key = "pixelmill-service:pixelmill:workers"
+    (name,) = redis.hgetall(key)
+    os.killpg(worker.pid, signal.SIGSTOP)
+    said = {**json.loads(redis.hget(key, name)), "idle_for": 30.0}
+    redis.hset(key, name, json.dumps(said))
+
+    with pytest.raises(WorkerError, match="last looked into the queue 30 s before"):
+        check_that_it_polls(JobStore(broker.url), "pixelmill", name)
+    os.killpg(worker.pid, signal.SIGCONT)

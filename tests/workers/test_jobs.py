@@ -105,3 +105,17 @@ def test_an_attempt_of_another_machine_or_of_no_form_is_not_called_dead(token: s
 
 def test_an_attempt_of_this_process_is_alive() -> None:
     assert attempt_is_dead(new_attempt()) is False
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"a": [[[[[[[1]]]]]]]}, "nested deeper than 6 levels"),
+        ({"a": list(range(5001))}, "more than 5000 values"),
+        ({"a": ["x" * 4097]}, "a string longer than 4096 characters"),
+        ({"x" * 4097: 1}, "a string longer than 4096 characters"),
+    ],
+)
+def test_parameters_larger_than_any_client_sends_are_refused(params: dict[str, object], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        a_spec(params=params)

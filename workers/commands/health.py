@@ -10,6 +10,8 @@ import click
 if TYPE_CHECKING:
     from celery import Celery
 
+    from workers.store import JobStore
+
 
 @click.command(
     epilog="""\b
@@ -40,14 +42,33 @@ def health(broker: str | None, anywhere: bool, timeout: float) -> None:
     url = broker or config.broker
     if url is None:
         raise BrokerError("there is no broker to ask: set PIXELMILL_BROKER or give --broker")
-    JobStore(url).ping()
-    if broker is None and config.store is not None:
-        JobStore(config.store).ping()
+    broker_is_redis = url.partition(":")[0] in ("redis", "rediss", "redis+socket")
+    if broker_is_redis:
+        JobStore(url).ping()
+    store = JobStore((config.store if broker is None else None) or url)
+    store.ping()
 
     from workers.app import make_app
 
     name = consuming_worker(make_app(url), config.queue, None if anywhere else socket.gethostname(), timeout)
+    check_that_it_polls(store, config.queue, name)
     click.echo(f"healthy: the broker answers, {name} takes shards from queue {config.queue!r}")
+
+
+def check_that_it_polls(store: JobStore, queue: str, name: str) -> None:
+    """See that a worker that answers also takes messages: after a broker came back one may do the one alone.
+
+    Raises WorkerError if it is free and has not looked into its queues for too long.
+    """
+    from workers.errors import WorkerError
+    from workers.roll import Roll
+
+    for worker in Roll(store, queue).workers():
+        if worker.name == name and not worker.is_ready:
+            raise WorkerError(
+                f"worker {name} answers, but its consume loop was last seen {worker.silent:.0f} s ago and, being "
+                f"free, last looked into the queue {worker.idle_for:.0f} s before that: restart it"
+            )
 
 
 def consuming_worker(app: Celery, queue: str, host: str | None, timeout: float) -> str:
