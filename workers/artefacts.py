@@ -9,12 +9,12 @@ Formats and names, and why: docs/decisions/0009-artefacts.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from workers.atomic import temporary_name
 from workers.folder import IMAGE_SUFFIXES
+from workers.lines import JsonDict, made_picture
 
 if TYPE_CHECKING:
     import numpy as np
@@ -147,13 +147,13 @@ def _jpeg(pixels: NDArray[np.uint8], quality: int) -> memoryview:
     return cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1].data
 
 
-def is_complete(output: Path, line: Mapping[str, Any], *, overlays: bool) -> bool:
+def is_complete(output: Path, line: JsonDict, *, overlays: bool) -> bool:
     """Whether the files a good result should have are there.
 
     overlays: drawn pictures are asked for; a result that is a picture needs none.
     """
     if "picture" in line:
-        return isinstance(line["picture"], dict) and _is_file(output, line["picture"].get("file"))
+        return _is_file(output, made_picture(line).get("file"))
     if "segments" in line and not _is_file(output, line.get("mask")):
         return False
     return not overlays or _is_file(output, line.get("overlay"))

@@ -12,6 +12,7 @@ from workers.lines import (
     count_lines,
     evenly,
     found_rows,
+    made_picture,
     printable,
     result_lines,
     said_of_picture,
@@ -120,7 +121,7 @@ def _found(line: JsonDict) -> str:
     if line.get("status") != "ok":
         return "failed"
     if "picture" in line:
-        size = f"{line['picture'].get('width', '?')}×{line['picture'].get('height', '?')}"
+        size = "{width}×{height}".format_map({"width": "?", "height": "?", **made_picture(line)})
         return fit(" · ".join([size, *(f"{what} {much}" for what, much in said_of_picture(line))]), _TEXT, _TILE_WIDTH)
     rows = found_rows(line)
     if not rows:

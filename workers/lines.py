@@ -74,16 +74,18 @@ def shown_share(share: float) -> str:
     return legend.shown_share(share)
 
 
+def made_picture(line: JsonDict) -> JsonDict:
+    """Give what a result says about the picture that was made; empty if none was."""
+    picture = line.get("picture")
+    return picture if isinstance(picture, dict) else {}
+
+
 def said_of_picture(line: JsonDict) -> list[tuple[str, str]]:
     """Give what is worth saying about a picture that was made, as (what, how much): whose part in it is how large."""
-    picture = line.get("picture")
-    facts = picture if isinstance(picture, dict) else {}
-    shares = {
-        name: share for name, share in facts.items() if name.endswith("_share") and isinstance(share, int | float)
-    }
     return [
         (name.removesuffix("_share").replace("_", " "), shown_share(share) if share else "none")
-        for name, share in shares.items()
+        for name, share in made_picture(line).items()
+        if name.endswith("_share") and isinstance(share, int | float)
     ]
 
 

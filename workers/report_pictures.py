@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from workers.lines import JsonDict, counted_rows, found_rows, printable, said_of_picture, shown_score
+from workers.lines import JsonDict, counted_rows, found_rows, made_picture, printable, said_of_picture, shown_score
 from workers.markup import remark, text
 from workers.tally import Tally
 from workers.thumbnails import shown_file, shown_path
@@ -116,6 +116,5 @@ def _image_of(picture: Picture) -> str:
     image = f'<img{small} src="{source}" alt="{alt}" width="{width}" height="{height}" loading="lazy">'
     # Without a file the thumbnail is all there is to enlarge; the link still takes the keyboard's focus.
     target = f'href="{picture.link}" data-full="1"' if picture.link else 'href="#pictures"'
-    made = picture.line.get("picture")
-    target += ' data-alpha="1"' if isinstance(made, dict) and made.get("channels") == 4 else ""
+    target += ' data-alpha="1"' if made_picture(picture.line).get("channels") == 4 else ""
     return f"<a {target}>{image}</a>"

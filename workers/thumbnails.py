@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workers.lines import JsonDict
+from workers.lines import JsonDict, made_picture
 
 if TYPE_CHECKING:
     from pipelines.results import SemanticMask
@@ -44,8 +44,7 @@ def jpeg(picture: Image) -> bytes:
 
 def shown_file(line: JsonDict) -> str | None:
     """Name the file that shows a result at its full size: the picture that was made, or the overlay."""
-    picture = line.get("picture")
-    name = picture.get("file") if isinstance(picture, dict) else line.get("overlay")
+    name = made_picture(line).get("file") if "picture" in line else line.get("overlay")
     return name if isinstance(name, str) and name else None
 
 
@@ -67,7 +66,7 @@ def _before_and_after(dst: Path, root: Path | None, line: JsonDict, width: int, 
     made, original = shown_path(dst, line), _below(root, line["image"]) if root is not None else None
     if made is None:
         return None
-    full_height, full_width = int(line["picture"].get("height", 1)), int(line["picture"].get("width", 1))
+    full_height, full_width = (max(1, int(line["picture"].get(side, 1))) for side in ("height", "width"))
     beside = ((width - _GAP) // 2, height)
     below = (width, (height - _GAP) // 2)
     room = max(beside, below, key=lambda area: min(area[0] / full_width, area[1] / full_height))
