@@ -12,7 +12,7 @@ TOOLS := $(VENV)/.installed-dev
 ALL := $(VENV)/.installed-export
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint bench
+.PHONY: help demo test test-all lint bench faults
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ lint: $(ALL) ## check style, format and types
 bench: $(TOOLS) ## measure throughput and every pipeline against its session, each arrangement beside the others
 	$(BIN)/python -m benchmarks.throughput $(ARGS)
 	$(BIN)/python -m benchmarks.pipelines
+
+faults: $(TOOLS) ## kill, freeze, cut and fill while jobs flow in (5 minutes; SOAK=1h: an hour), then see the books balance
+	$(BIN)/python -m benchmarks.faults $(ARGS)
 
 $(CORE): pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "Pixelmill needs Python 3.11 or newer, and there is no $(PYTHON) here: name one with make PYTHON=/path/to/python3.11" >&2; exit 1; }

@@ -10,6 +10,7 @@ once) and may be interrupted and repeated at any point: that is what makes a run
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import heapq
 import json
@@ -69,6 +70,13 @@ class Journal:
             return os.path.samestat(self.path.stat(), os.fstat(self._file))
         except OSError:
             return False
+
+    def discard(self) -> None:
+        """Close, and leave no trace: the attempt came too late."""
+        os.close(self._file)
+        self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # others may have theirs in it
+            self.path.parent.rmdir()
 
     def close(self) -> None:
         """Sync and close."""

@@ -31,7 +31,7 @@ from workers.limits import EXIT_OVER_LIMIT, Limits, Watchdog
 from workers.patience import backoff, patiently
 from workers.roots import check_roots
 from workers.settings import settings
-from workers.store import JobStore
+from workers.store import Beat, JobStore
 from workers.trouble import can_pass, say_output
 from workers.yielding import Urgency
 
@@ -160,14 +160,17 @@ class _Attempt:
         """End the job, or let the shard rest if what is wrong can pass and the job is patient: then True."""
         spec, key = self.spec, self.shard.key
         # an attempt that was frozen and has lost its shard has no say any more, whatever it met when it woke
-        counts = self.work.tally.ok, self.work.tally.failed
-        if self.store.beat(spec.job, key, self.attempt, self.lease_seconds, *counts) == "lost":
+        if self._beat() == "lost":
             return False
         if pause and spec.patience_seconds and self.store.hold_up(spec.job, reason) < spec.patience_seconds:
             self.store.take_back(spec.job, key, self.attempt, pause)
             return True
         self.store.end(spec.job, "failed", reason)
         return False
+
+    def _beat(self) -> Beat:
+        counts = self.work.tally.ok, self.work.tally.failed
+        return self.store.beat(self.spec.job, self.shard.key, self.attempt, self.lease_seconds, *counts)
 
     def _break(self, cause: str, pause: float) -> None:
         self.store.note_death(self.spec.job, self.shard.key, self.attempt, cause)
@@ -180,6 +183,13 @@ class _Attempt:
         if not remaining:
             return
         journal = Journal(self.output, self.spec.job, self.shard.key, self.attempt)
+        beat = patiently(self._beat, "a journal is begun")
+        if beat != "ok":
+            # frozen until somebody else was done: perhaps the job has been closed, and nobody would merge this any more
+            journal.discard()
+            if beat == "lost":
+                self.work.stop.set()
+            return
         with Watchdog(self.limits, lambda cause, names: self._over_limit(journal, cause, names)) as watchdog:
             try:
                 Images(self.work, pipeline, journal, watchdog).take(remaining, earlier, threads)

@@ -197,6 +197,20 @@ def test_what_a_killed_attempt_had_begun_to_write_is_removed_by_the_next(store: 
     assert [path.name for path in overlays.glob(".*")] == [".11.jpg.123.0123abcd.tmp"]
 
 
+def test_an_attempt_that_wakes_after_its_job_was_closed_leaves_no_journal(store: JobStore, spec: JobSpec) -> None:
+    shard = submitted(store, spec, *NAMES)
+
+    def frozen_meanwhile(spec: JobSpec) -> Pipeline:
+        (token,) = store.progress(spec.job).live.values()
+        store.take_back(spec.job, shard.key, token)
+        store.end(spec.job, "closed")
+        return open_real(spec)
+
+    attempt(shard, store, frozen_meanwhile)
+
+    assert not journal_folder(Path(spec.output), spec.job).exists()
+
+
 def test_an_attempt_that_lost_its_lease_cannot_fail_the_job(
     store: JobStore, spec: JobSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
