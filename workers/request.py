@@ -14,8 +14,9 @@ from billiard.exceptions import WorkerLostError
 from celery.worker.request import Request
 from pydantic import ValidationError
 
+from workers.app import TASK_CLOSE
 from workers.errors import BrokerError
-from workers.jobs import Shard, process_of_attempt
+from workers.jobs import Close, Shard, process_of_attempt
 from workers.publish import publish
 from workers.queues import queue_for_returned
 from workers.settings import settings
@@ -59,7 +60,8 @@ class ShardRequest(Request):  # type: ignore[misc]
         if Parent.store is None:
             return None
         try:
-            shard = Shard.model_validate(self.args[0])
+            kind = Close if self.name == TASK_CLOSE else Shard
+            shard = kind.model_validate(self.args[0])
             attempt = Parent.store.holder(shard.spec.job, shard.key)
             if attempt is None or process_of_attempt(attempt) != self.worker_pid:
                 return None  # it died before it took its lease, or after it had lost it
@@ -67,7 +69,7 @@ class ShardRequest(Request):  # type: ignore[misc]
             Parent.store.note_death(shard.spec.job, shard.key, attempt, cause)
             return Parent.store.take_back(shard.spec.job, shard.key, attempt)
         except (ValidationError, LookupError, TypeError):
-            return None  # a closing message, or none of ours
+            return None  # none of ours
         except redis.RedisError:
             log.exception("the store is away; the lease will run out")
             return None

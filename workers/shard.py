@@ -32,7 +32,7 @@ from workers.patience import backoff, patiently
 from workers.roots import check_roots
 from workers.settings import settings
 from workers.store import Beat, JobStore
-from workers.trouble import can_pass, say_output
+from workers.trouble import can_pass, let_rest, say_output
 from workers.yielding import Urgency
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ log = logging.getLogger(__name__)
 OpenPipeline = Callable[[JobSpec], "Pipeline"]
 GiveBack: TypeAlias = Callable[[str], None]
 
-# how an attempt went: to its end; put back for somebody else; the job can't go on; something nobody expected
-Kind: TypeAlias = Literal["done", "yielded", "failed", "broke"]
+# how an attempt went: to its end; put back for somebody else; the job can't go on, or not now; something unexpected
+Kind: TypeAlias = Literal["done", "yielded", "failed", "held up", "broke"]
 
 
 def attempt_shard(
@@ -70,8 +70,8 @@ def attempt_shard(
         lambda: take_lease(store, shard.spec.job, shard.key, attempt, lease_seconds), f"shard {shard.key} begins"
     )
     if number:
-        _Attempt(shard, attempt, store, lease_seconds, roots, limits or Limits()).make(
-            number, open_pipeline, threads, give_back
+        _Attempt(shard, attempt, number, store, lease_seconds, roots, limits or Limits()).make(
+            open_pipeline, threads, give_back
         )
 
 
@@ -82,29 +82,30 @@ class _Attempt:
         self,
         shard: Shard,
         attempt: str,
+        number: int,
         store: JobStore,
         lease_seconds: float,
         roots: tuple[Path, ...],
         limits: Limits,
     ) -> None:
-        self.shard, self.spec, self.attempt = shard, shard.spec, attempt
+        self.shard, self.spec, self.attempt, self.number = shard, shard.spec, attempt, number
         self.store, self.lease_seconds, self.limits = store, lease_seconds, limits
         self.output = Path(self.spec.output)
         urgency = Urgency(store, settings().queue, self.spec.priority, limits.shard_seconds)
         self.work = Work(shard, store, roots, urgency)
 
-    def make(self, number: int, open_pipeline: OpenPipeline, threads: int, give_back: GiveBack | None) -> None:
+    def make(self, open_pipeline: OpenPipeline, threads: int, give_back: GiveBack | None) -> None:
         """Work, and end the attempt as it went."""
         spec, key = self.spec, self.shard.key
         tally, stop = self.work.tally, self.work.stop
         with heart_beat(self.store, spec.job, key, self.attempt, self.lease_seconds, tally, stop) as stopped:
-            kind, reason, pause = self._work(number, open_pipeline, threads)
-            if kind == "failed" and patiently(lambda: self._rests(reason, pause), "a job fails"):
+            kind, reason = self._work(open_pipeline, threads)
+            if kind in ("failed", "held up") and patiently(lambda: self._rests(reason, kind == "held up"), "it fails"):
                 return
         if kind == "broke":
-            patiently(lambda: self._break(reason, pause), "an attempt broke")
+            patiently(lambda: self._break(reason), "an attempt broke")
             return
-        if stop.is_set() and kind != "failed" and "cancelled" not in stopped:
+        if stop.is_set() and kind not in ("failed", "held up") and "cancelled" not in stopped:
             log.warning("shard %s of job %s left unfinished: another attempt has it", key, spec.job)
             return
         if kind == "yielded" and not stopped:
@@ -117,38 +118,37 @@ class _Attempt:
         if not patiently(lambda: self.store.finish(spec.job, key, self.attempt, *counts), "a shard ends"):
             log.warning("shard %s of job %s was taken over by another attempt", key, spec.job)
 
-    def _work(self, number: int, open_pipeline: OpenPipeline, threads: int) -> tuple[Kind, str, float]:
-        """Do the work; give how it went, why, and for how long the shard should rest if it is tried again."""
+    def _work(self, open_pipeline: OpenPipeline, threads: int) -> tuple[Kind, str]:
+        """Do the work; give how it went, and why."""
         spec = self.spec
-        pause = backoff(number - 1, least=1.0, most=60.0)
         try:
             check_roots(spec, self.work.roots)
             # only where there were any: the folder of a large job's journals takes long to look through
-            earlier = self._earlier() if number > 1 else Earlier()
-            self._check_beginnings(number, earlier)
+            earlier = self._earlier() if self.number > 1 else Earlier()
+            self._check_beginnings(earlier)
             pipeline = open_pipeline(spec)
             patiently(lambda: self.store.note_provider(spec.job, pipeline.session.provider), "a provider is noted")
             self._process(pipeline, earlier, threads)
         except PixelmillError as error:
             log.exception("attempt %s at shard %s of job %s ends", self.attempt, self.shard.key, spec.job)
-            return "failed", str(error), 0.0
+            return "failed", str(error)
         except OSError as error:
             log.exception("attempt %s at shard %s of job %s ends", self.attempt, self.shard.key, spec.job)
-            return "failed", say_output(error, spec), pause if can_pass(error) else 0.0
+            return ("held up" if can_pass(error) else "failed"), say_output(error, spec)
         except MemoryError:
-            return "broke", f"{OVER_MEMORY}: an allocation was refused", pause
+            return "broke", f"{OVER_MEMORY}: an allocation was refused"
         except Exception as error:
             # a defect of ours or of a library: the image it came with is found like one that kills its process
             log.exception("attempt %s at shard %s of job %s broke", self.attempt, self.shard.key, spec.job)
-            return "broke", f"broke with {type(error).__name__}: {str(error)[:300]}", pause
-        return ("yielded" if self.work.yielded else "done"), "", 0.0
+            return "broke", f"broke with {type(error).__name__}: {str(error)[:300]}"
+        return ("yielded" if self.work.yielded else "done"), ""
 
     def _earlier(self) -> Earlier:
         deaths = patiently(lambda: self.store.deaths(self.spec.job, self.shard.key), "earlier attempts are looked up")
         return earlier_attempts(self.output, self.spec.job, self.shard.key, deaths)
 
-    def _check_beginnings(self, number: int, earlier: Earlier) -> None:
-        died, vanished = earlier.deaths_before_any_image(), number - 1 - len(earlier.attempts)
+    def _check_beginnings(self, earlier: Earlier) -> None:
+        died, vanished = earlier.deaths_before_any_image(), self.number - 1 - len(earlier.attempts)
         if died >= FATAL_BEGINNINGS or vanished >= FATAL_VANISHINGS:
             cause = next((cause for a, cause in earlier.causes.items() if a not in earlier.attempts), "")
             raise WorkerError(
@@ -156,14 +156,13 @@ class _Attempt:
                 f"{f' ({cause})' if cause else ''}: is there memory enough for it? Their log says more"
             )
 
-    def _rests(self, reason: str, pause: float) -> bool:
+    def _rests(self, reason: str, passes: bool) -> bool:
         """End the job, or let the shard rest if what is wrong can pass and the job is patient: then True."""
         spec, key = self.spec, self.shard.key
         # an attempt that was frozen and has lost its shard has no say any more, whatever it met when it woke
         if self._beat() == "lost":
             return False
-        if pause and spec.patience_seconds and self.store.hold_up(spec.job, reason) < spec.patience_seconds:
-            self.store.take_back(spec.job, key, self.attempt, pause)
+        if passes and let_rest(self.store, spec, key, self.attempt, reason, self.number - 1):
             return True
         self.store.end(spec.job, "failed", reason)
         return False
@@ -172,7 +171,8 @@ class _Attempt:
         counts = self.work.tally.ok, self.work.tally.failed
         return self.store.beat(self.spec.job, self.shard.key, self.attempt, self.lease_seconds, *counts)
 
-    def _break(self, cause: str, pause: float) -> None:
+    def _break(self, cause: str) -> None:
+        pause = backoff(self.number - 1, least=1.0, most=60.0)
         self.store.note_death(self.spec.job, self.shard.key, self.attempt, cause)
         self.store.take_back(self.spec.job, self.shard.key, self.attempt, pause)
 

@@ -44,9 +44,10 @@ def shard(message: dict[str, Any]) -> None:
     try:
         parsed = Shard.model_validate(message)
     except ValidationError as error:
-        _put_aside("a shard's message", message, error)
+        put_aside("a shard's message", message, error)
         return
     config = settings()
+    seconds = min(config.image_seconds, config.shard_seconds / 2)  # an image must not take its shard over the limit
     attempt_shard(
         parsed,
         store(),
@@ -54,23 +55,26 @@ def shard(message: dict[str, Any]) -> None:
         threads=threads_per_process(),
         lease_seconds=config.lease_seconds,
         roots=config.allowed_roots,
-        limits=Limits(config.image_seconds, config.memory_growth * 2**20, config.shard_seconds),
+        limits=Limits(
+            min(config.image_seconds, config.shard_seconds / 2), config.memory_growth * 2**20, config.shard_seconds
+        ),
         give_back=lambda message: publish(app, queue_for(config.queue, parsed.spec.priority), message),
     )
 
 
-@app.task(name=TASK_CLOSE)  # type: ignore[untyped-decorator]
+@app.task(name=TASK_CLOSE, Request="workers.request:ShardRequest")  # type: ignore[untyped-decorator]
 def close(message: dict[str, Any]) -> None:
     """Merge a job's results and draw up its report."""
     try:
         parsed = Close.model_validate(message)
     except ValidationError as error:
-        _put_aside("a closing message", message, error)
+        put_aside("a closing message", message, error)
         return
     close_job(parsed, store(), lease_seconds=settings().lease_seconds)
 
 
-def _put_aside(what: str, message: object, error: ValidationError) -> None:
+def put_aside(what: str, message: object, error: ValidationError) -> None:
+    """Put a message that is none of ours to the dead letters."""
     cause = f"{what} is not valid: {first_error(error)}"
     log.error("%s; it is put to the dead letters", cause)
     text = json.dumps(message)

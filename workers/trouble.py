@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 
 from workers.jobs import JobSpec
+from workers.patience import backoff
+from workers.store import JobStore
 
 _CAN_PASS = frozenset(
     {
@@ -18,6 +20,14 @@ _CAN_PASS = frozenset(
 def can_pass(error: OSError) -> bool:
     """Whether somebody may be about to put it right: free the disk, mount the folder, lend permission."""
     return error.errno in _CAN_PASS
+
+
+def let_rest(store: JobStore, spec: JobSpec, shard: str, attempt: str, reason: str, tries: int) -> bool:
+    """Put a shard off for a while because of something that can pass; False if the job has no patience (left)."""
+    if not spec.patience_seconds or store.hold_up(spec.job, reason) >= spec.patience_seconds:
+        return False
+    store.take_back(spec.job, shard, attempt, backoff(tries, least=1.0, most=60.0))
+    return True
 
 
 def say_output(error: OSError, spec: JobSpec) -> str:

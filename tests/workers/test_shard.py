@@ -395,6 +395,7 @@ def test_a_report_that_kills_every_process_ends_the_job_with_its_results_safe(st
     settle(Path(spec.output))
     for number in range(FATAL_CLOSINGS):
         assert store.begin(spec.job, close.key, f"elsewhere:{number}:x", -1)[0] == "begun"
+        store.note_death(spec.job, close.key, f"elsewhere:{number}:x", "killed by signal 9 (SIGKILL)")
 
     close_job(close, store, lease_seconds=5)
 
