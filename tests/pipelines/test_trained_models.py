@@ -1,6 +1,6 @@
 """The files trained on smears and digits do what their cards say, measured again on a fixed sample.
 
-A sample of twenty smears or 500 digits scatters; what is asserted is the card's figure less that scatter.
+A sample of twenty smears, or of 500 digits, scatters; what is asserted is the card's figure less that scatter.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ pytest.importorskip("pycocotools")
 
 from exports.recipes import bccd
 from exports.recipes.accuracy import box_map
+from exports.recipes.mask_accuracy import mask_map
+from exports.recipes.smears_yolo_seg.polygons import truth
 
 DATA = Path(os.environ.get("PIXELMILL_DATA") or Path(__file__).parents[2].parent / "shared" / "data")
 needs_smears = pytest.mark.skipif(not (DATA / "bccd").is_dir(), reason=f"needs bccd in PIXELMILL_DATA ({DATA})")
@@ -75,3 +77,37 @@ def test_smears_yolo_finds_the_cells_of_twenty_smears_as_its_card_promises() -> 
 
     assert figure("smears-yolo", "box mAP50") >= 0.85
     assert fifty >= figure("smears-yolo", "box mAP50") - 0.05
+
+
+@needs_smears
+def test_smears_yolo_seg_outlines_the_cells_of_twenty_smears_as_its_card_promises() -> None:
+    truths = [truth(smear) for smear in bccd.load("val")[::4][:20]]
+
+    _, fifty = mask_map(pipelines.load("smears-yolo-seg", METRIC, provider="cpu"), truths)
+
+    assert figure("smears-yolo-seg", "mask mAP50") >= 0.75
+    assert fifty >= figure("smears-yolo-seg", "mask mAP50") - 0.05
+
+
+@pytest.mark.parametrize("name", ["smears-yolo", "smears-yolo-seg"])
+def test_a_smear_model_says_whose_licence_binds_it_and_what_it_was_trained_on(name: str) -> None:
+    card = pipelines.read_card(SHIPPED / f"{name}.onnx")
+
+    assert card.names == bccd.NAMES
+    assert "AGPL-3.0" in card.weights.licence
+    assert "BCCD" in (card.weights.training_data or "")
+    assert card.parity["passed"]
+    assert all(quality.images == 87 for quality in card.quality)
+
+
+def test_masks_derived_by_a_program_are_not_passed_off_as_drawn() -> None:
+    card = pipelines.read_card(SHIPPED / "smears-yolo-seg.onnx")
+
+    assert all("derived" in quality.data for quality in card.quality)
+    assert any("derived" in note for note in card.notes)
+
+
+def test_the_three_files_stay_small() -> None:
+    sizes = [(SHIPPED / f"{name}.onnx").stat().st_size for name in ("lenet5", "smears-yolo", "smears-yolo-seg")]
+
+    assert sum(sizes) < 12 * MEGABYTE
