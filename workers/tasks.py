@@ -55,9 +55,7 @@ def shard(message: dict[str, Any]) -> None:
         threads=threads_per_process(),
         lease_seconds=config.lease_seconds,
         roots=config.allowed_roots,
-        limits=Limits(
-            min(config.image_seconds, config.shard_seconds / 2), config.memory_growth * 2**20, config.shard_seconds
-        ),
+        limits=Limits(seconds, config.memory_growth * 2**20, config.shard_seconds),
         give_back=lambda message: publish(app, queue_for(config.queue, parsed.spec.priority), message),
     )
 
