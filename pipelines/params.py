@@ -14,6 +14,8 @@ from pipelines.backdrop import checksum, is_colour, settled_path
 from pipelines.card import Card, first_error
 from pipelines.errors import ParameterError
 
+LEAST_TILE = 64  # pixels a side
+
 ClassName = Annotated[str, Field(min_length=1)]
 
 
@@ -21,17 +23,13 @@ class Params(BaseModel):
     """What every pipeline's parameters share; a subclass for each pipeline.
 
     pipeline: its name. full_size: whether results are made of the picture's own pixels, so that it may not be decoded
-    smaller than it is.
+    smaller than it is. file_fields: those that may name a file, which a worker must be allowed to read.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     pipeline: ClassVar[str]
     full_size: ClassVar[bool] = False
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """Paths of the files that the parameters name, which a worker must be allowed to read."""
-        return ()
+    file_fields: ClassVar[tuple[str, ...]] = ()
 
 
 class ClassifyParams(Params):
@@ -41,7 +39,23 @@ class ClassifyParams(Params):
     top_k: int = Field(5, ge=1, le=1000, description="how many labels to give")
 
 
-class DetectParams(Params):
+class TiledParams(Params):
+    """Parameters of the pipelines that can run a large picture in tiles."""
+
+    tile: int = Field(
+        0, ge=0, le=16384, description="side of a tile in pixels of the picture; 0: the picture as a whole"
+    )
+    tile_overlap: float = Field(0.2, ge=0, le=0.5, description="share of a tile that the next one covers too")
+
+    @field_validator("tile")
+    @classmethod
+    def _not_tiny(cls, value: int) -> int:
+        if 0 < value < LEAST_TILE:
+            raise ValueError(f"a tile has at least {LEAST_TILE} pixels a side, or 0 for none, this one {value}")
+        return value
+
+
+class DetectParams(TiledParams):
     """Parameters of `detect`."""
 
     pipeline = "detect"
@@ -58,7 +72,7 @@ class InstancesParams(DetectParams):
     mask_threshold: float = Field(0.5, gt=0, lt=1, description="least probability of a pixel of a mask")
 
 
-class SegmentParams(Params):
+class SegmentParams(TiledParams):
     """Parameters of `segment`."""
 
     pipeline = "segment"
@@ -77,6 +91,7 @@ class PortraitParams(Params):
 
     pipeline = "portrait"
     full_size = True
+    file_fields = ("background",)
     effect: Literal["blur", "replace", "cutout"] = Field("blur", description="what becomes of the background")
     blur: float = Field(2.0, ge=0.1, le=10, description="blur's radius in percent of the picture's longer side")
     background: str = Field(WHITE, min_length=1, description="colour #rrggbb or path of a picture, for `replace`")
@@ -106,11 +121,6 @@ class PortraitParams(Params):
         if self.effect != "replace" and self.background != WHITE:
             raise ValueError(f"background belongs to the effect 'replace', not to {self.effect!r}")
         return self
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The background picture, if there is one."""
-        return () if is_colour(self.background) else (self.background,)
 
 
 class StylizeParams(Params):
@@ -153,6 +163,13 @@ def resolve_params(card: Card, given: Mapping[str, Any], pipeline: str | None = 
     return params
 
 
+def files_named(pipeline: str, params: Mapping[str, Any]) -> tuple[str, ...]:
+    """Give the paths of files that a job's parameters name, without looking at the files."""
+    fields = PARAMS[pipeline].file_fields if pipeline in PARAMS else ()
+    values = [params.get(field) for field in fields]
+    return tuple(str(value) for value in values if value and not str(value).startswith("#"))
+
+
 def _check_classes(card: Card, classes: tuple[str, ...]) -> None:
     for name in classes:
         if name not in card.names:
@@ -166,5 +183,7 @@ def fingerprint(pipeline: str, model_sha256: str, params: Mapping[str, Any]) -> 
 
     Returns 16 hex digits of the sha256 of pipeline, model and parameters.
     """
+    if not params.get("tile"):  # without tiles these two say nothing: results from before there were any stay good
+        params = {name: value for name, value in params.items() if name not in ("tile", "tile_overlap")}
     text = json.dumps([pipeline, model_sha256, dict(params)], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

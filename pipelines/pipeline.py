@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from pipelines import classify, detect, instances, portrait, segment, stylize
+from pipelines import classify, detect, instances, portrait, segment, stylize, tiles
 from pipelines.card import Card, Provider
 from pipelines.errors import ImageError, ParameterError
 from pipelines.geometry import Fit, fit, plan_fit
@@ -92,7 +92,7 @@ class Pipeline:
         spec = self.card.input
         # a letterbox or a stretch needs the input's size, a crop the shorter side; a decode well above that is waste
         side = spec.resize.shorter_side
-        whole = params.full_size or spec.resize.rule == "keep"
+        whole = params.full_size or getattr(params, "tile", 0) > 0 or spec.resize.rule == "keep"
         self._enough = None if whole else ((side, side) if side else (spec.height, spec.width))
 
     @property
@@ -133,10 +133,7 @@ class Pipeline:
                 sha256 = hashlib.sha256(data).hexdigest()
                 picture = decode(data, self.limits, self._sufficient(enough))
                 timings["decode"] = watch.lap()
-            spec = self.card.input
-            plan = plan_fit(picture.size, spec)
-            canvas = workspace.array("canvas", (*plan.padded, 3), np.uint8)
-            tensor = to_tensor(fit(picture.pixels, plan, spec.resize, canvas), spec, workspace)
+            plan, tensor = self._fitted(picture.pixels, picture.size, workspace)
             timings["preprocess"] = watch.lap()
         except ImageError as error:
             return Result(name, error=Failure(error.code, str(error)), sha256=sha256, timings_ms=timings)
@@ -151,12 +148,11 @@ class Pipeline:
                 prepared.name, found, error, picture.size, prepared.sha256, picture.conversions, prepared.timings_ms
             )
 
-        watch = Stopwatch()
         try:
-            outputs = run(prepared.tensor)
-            prepared.timings_ms["session"] = watch.lap()
-            found = self._read(self._per_picture(outputs), prepared.plan, prepared.picture.pixels)
-            prepared.timings_ms["postprocess"] = watch.lap()
+            if tiles.is_tiled(self, prepared):
+                found = tiles.run_tiled(self, prepared, run)
+            else:
+                found = self.read_timed(prepared, run)
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever ONNX Runtime throws concerns this picture only
@@ -242,6 +238,45 @@ class Pipeline:
         pixels: the picture itself, which pipelines that give a picture may need.
         """
         return self._read(outputs, plan, pixels)
+
+    def read_timed(self, prepared: Prepared, run: Callable[[Tensor], Sequence[Tensor]]) -> Found:
+        """Run a prepared picture and read its outputs; adds the milliseconds to those in `prepared`."""
+        return self._timed(prepared, run, prepared.tensor, prepared.plan, prepared.picture.pixels)
+
+    def read_part(self, prepared: Prepared, place: tuple[int, int, int, int]) -> Found:
+        """Run a rectangle of a prepared picture as if it were one itself; what is found is in its own pixels.
+
+        place: left, top, right, bottom in pixels of the picture, which must have come whole. Adds the milliseconds to
+        those in `prepared`.
+        """
+        left, top, right, bottom = place
+        pixels = np.ascontiguousarray(prepared.picture.pixels[top:bottom, left:right])
+        with self._workspace() as workspace:
+            watch = Stopwatch()
+            plan, tensor = self._fitted(pixels, (bottom - top, right - left), workspace)
+            prepared.timings_ms["preprocess"] += watch.lap()
+            return self._timed(prepared, lambda given: self.session.run(given), tensor, plan, pixels)
+
+    def _timed(
+        self,
+        prepared: Prepared,
+        run: Callable[[Tensor], Sequence[Tensor]],
+        tensor: Tensor,
+        plan: Fit,
+        pixels: Image,
+    ) -> Found:
+        timings, watch = prepared.timings_ms, Stopwatch()
+        outputs = run(tensor)
+        timings["session"] = timings.get("session", 0.0) + watch.lap()
+        found = self._read(self._per_picture(outputs), plan, pixels)
+        timings["postprocess"] = timings.get("postprocess", 0.0) + watch.lap()
+        return found
+
+    def _fitted(self, pixels: Image, size: tuple[int, int], workspace: Workspace) -> tuple[Fit, Tensor]:
+        spec = self.card.input
+        plan = plan_fit(size, spec)
+        canvas = workspace.array("canvas", (*plan.padded, 3), np.uint8)
+        return plan, to_tensor(fit(pixels, plan, spec.resize, canvas), spec, workspace)
 
     @contextmanager
     def _workspace(self) -> Iterator[Workspace]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from pipelines.params import files_named
 from workers.errors import OutputError, SourceError
 from workers.jobs import JobSpec
 
@@ -19,8 +20,10 @@ def is_inside(path: Path, roots: tuple[Path, ...]) -> bool:
 
 
 def check_roots(spec: JobSpec, roots: tuple[Path, ...]) -> None:
-    """Refuse a job whose folders or model lie elsewhere. Raises OutputError."""
-    for what, folder in (("output folder", spec.output), ("input folder", spec.root), ("model file", spec.model)):
+    """Refuse a job whose folders, model or other files lie elsewhere. Raises OutputError."""
+    folders = [("output folder", spec.output), ("input folder", spec.root), ("model file", spec.model)]
+    folders += [("file", path) for path in files_named(spec.pipeline, spec.params)]
+    for what, folder in folders:
         if not is_inside(Path(folder), roots) and not (what == "model file" and _is_known_model(folder)):
             allowed = ", ".join(map(str, roots))
             raise OutputError(

@@ -21,10 +21,52 @@ _OPTIONS = (
         "--model", metavar="NAME|FILE", help="Model to run; default: the pipeline's own (`pixelmill models`)."
     ),
     click.option("--top-k", type=int, help="classify: how many labels.  [default: 5]"),
-    click.option("--score", type=float, help="detect: least score of a detection.  [default: the model's]"),
-    click.option("--iou", type=float, help="detect: overlap above which the weaker of two boxes is dropped."),
-    click.option("--max-detections", type=int, help="detect: most detections in one picture."),
-    click.option("--class", "classes", multiple=True, metavar="NAME", help="detect: only this class; may be repeated."),
+    click.option("--score", type=float, help="detect, instances: least score of a detection.  [default: the model's]"),
+    click.option(
+        "--iou", type=float, help="detect, instances: overlap above which the weaker of two boxes is dropped."
+    ),
+    click.option("--max-detections", type=int, help="detect, instances: most detections in one picture."),
+    click.option(
+        "--class",
+        "classes",
+        multiple=True,
+        metavar="NAME",
+        help="detect, instances, segment: only this class; may be repeated.",
+    ),
+    click.option(
+        "--mask-threshold", type=float, help="instances: least probability of a mask's pixel.  [default: 0.5]"
+    ),
+    click.option(
+        "--tile",
+        type=int,
+        metavar="PIXELS",
+        help="detect, instances, segment: run larger pictures in overlapping tiles of so many pixels.",
+    ),
+    click.option(
+        "--tile-overlap", type=float, help="With --tile: share of a tile the next one covers too.  [default: 0.2]"
+    ),
+    click.option(
+        "--effect",
+        type=click.Choice(["blur", "replace", "cutout"]),
+        help="portrait: what becomes of the background.  [default: blur, or replace with --background]",
+    ),
+    click.option("--background", metavar="#RRGGBB|FILE", help="portrait: colour or picture behind people."),
+    click.option(
+        "--blur", type=float, metavar="PERCENT", help="portrait: radius, of the picture's longer side.  [default: 2]"
+    ),
+    click.option(
+        "--feather",
+        type=float,
+        metavar="PERCENT",
+        help="portrait: widen the soft edge, by this of the longer side.  [default: 0]",
+    ),
+    click.option("--strength", type=float, help="stylize: how much of the style, 0 to 1.  [default: 1]"),
+    click.option(
+        "--original-colours",
+        is_flag=True,
+        default=None,
+        help="stylize: keep the picture's colours, take light and shade from the style.",
+    ),
     click.option(
         "--overlays/--no-overlays", default=True, show_default=True, help="Draw every picture with its results."
     ),

@@ -23,6 +23,10 @@ Examples:
   pixelmill run classify list.txt --out labels/ --no-overlays --json
   pixelmill run detect photos/ --out yolo/ --model my-yolo.onnx
   pixelmill run detect photos/ --out results/ --format yolo,voc,csv
+  pixelmill run detect maps/ --out results/ --tile 1024
+  pixelmill run portrait photos/ --out cut/ --effect cutout
+  pixelmill run portrait photos/ --out beach/ --background beach.jpg
+  pixelmill run stylize photos/ --out painted/ --model wave.onnx --strength 0.7
 
 \b
 Run the same command again to continue after an interruption; finished images are not run twice.

@@ -1,0 +1,203 @@
+"""What several views of one picture found, put together: its tiles, and the picture as a whole.
+
+Three things happen where tiles meet, and each has its rule:
+
+- two views saw the same object whole: the better box stays (suppression across views);
+- one tile's border cut an object that another view saw whole: the piece goes;
+- an object is cut by the borders of all tiles it lies in: pieces that agree in the strip both tiles saw are joined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from pipelines.geometry import box_area, iou
+from pipelines.masks import PlacedMask
+from pipelines.params import TiledParams
+from pipelines.results import Detections, Instances
+from pipelines.types import Boxes, ClassIds, FloatArray, Mask, Scores
+
+Place: TypeAlias = tuple[int, int, int, int]  # left, top, right, bottom in pixels of the picture
+
+_MARGIN = 0.015  # of a tile's side: a box that ends nearer to an inner border may go on behind it
+_AGREE = 0.5  # IoU of two boxes' parts in the strip both tiles saw, from which they are one object
+_COVERED = 0.7  # share of a piece inside a whole object of its class, from which it is a piece of that
+_SAME = 0.45  # IoU from which boxes of two views are one object; within a view the user's own `iou` has decided
+_MOST = 4000  # boxes compared with one another
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What was found in a tile, in the tile's own pixels; place None: in the picture as a whole."""
+
+    place: Place | None
+    found: Detections | Instances
+
+
+@dataclass(frozen=True, slots=True)
+class _Pieces:
+    """All boxes of all views in pixels of the picture, best first.
+
+    boxes: (N, 4) float32. views: (N,) number of the view. places: (N, 4) the view's rectangle. cut: (N, 4) whether the
+    box ends at the left, top, right or bottom border of its tile inside the picture.
+    """
+
+    boxes: Boxes
+    scores: Scores
+    class_ids: ClassIds
+    names: tuple[str, ...]
+    masks: tuple[PlacedMask, ...]
+    views: ClassIds
+    places: Boxes
+    cut: Mask
+
+
+def merge(views: Sequence[View], size: tuple[int, int], params: TiledParams) -> Detections | Instances:
+    """Put together what several views found.
+
+    size: (height, width) of the picture. params: those of `detect` or `instances`, for `max_detections`.
+    Returns what the views hold, detections or instances, in pixels of the picture, highest score first.
+    """
+    pieces = _gathered(views, size)
+    groups = _joined(pieces)
+    boxes = np.array([_around(pieces.boxes[group]) for group in groups], np.float32).reshape(-1, 4)
+    kept = _kept(pieces, groups, boxes)[: getattr(params, "max_detections", None)]
+    best = [groups[number][0] for number in kept]  # pieces are ordered, so the first of a group is its best
+    found = (boxes[kept], pieces.scores[best], pieces.class_ids[best], tuple(pieces.names[number] for number in best))
+    if isinstance(views[0].found, Detections):
+        return Detections(*found)
+    masks = tuple(_united([pieces.masks[member] for member in groups[number]]) for number in kept)
+    return Instances(*found, masks, size)
+
+
+def _gathered(views: Sequence[View], size: tuple[int, int]) -> _Pieces:
+    height, width = size
+    boxes, cuts, places, numbers = [], [], [], []
+    masks: list[PlacedMask] = []
+    for number, view in enumerate(views):
+        left, top, right, bottom = view.place or (0, 0, width, height)
+        own = view.found.boxes
+        margin = max(2.0, _MARGIN * max(right - left, bottom - top))
+        ends = np.array([right - left, bottom - top], np.float32) - margin
+        near = np.hstack([own[:, :2] <= margin, own[:, 2:] >= ends])
+        inner = np.array([left > 0, top > 0, right < width, bottom < height])
+        cuts.append(near & inner)
+        boxes.append(own + np.array([left, top, left, top], np.float32))
+        places.append(np.tile(np.array([left, top, right, bottom], np.float32), (len(own), 1)))
+        numbers.append(np.full(len(own), number, np.int64))
+        if isinstance(view.found, Instances):
+            masks += [PlacedMask(mask.x + left, mask.y + top, mask.pixels) for mask in view.found.masks]
+    scores = np.concatenate([view.found.scores for view in views])
+    order = np.argsort(-scores, kind="stable")[:_MOST]
+    names = [name for view in views for name in view.found.names]
+    return _Pieces(
+        np.concatenate(boxes)[order],
+        scores[order],
+        np.concatenate([view.found.class_ids for view in views])[order],
+        tuple(names[i] for i in order),
+        tuple(masks[i] for i in order) if masks else (),
+        np.concatenate(numbers)[order],
+        np.concatenate(places)[order],
+        np.concatenate(cuts)[order],
+    )
+
+
+def _joined(pieces: _Pieces) -> list[list[int]]:
+    """Groups of pieces that are one object, each ascending; what stands alone is a group of one."""
+    parent = list(range(len(pieces.names)))
+
+    def root(number: int) -> int:
+        while parent[number] != number:
+            parent[number] = parent[parent[number]]
+            number = parent[number]
+        return number
+
+    # only pieces of tiles: the picture as a whole is view 0, and nothing is cut off there
+    for piece in np.flatnonzero(pieces.cut.any(axis=1)).tolist():
+        strip = _shared(pieces.places[piece], pieces.places)
+        here, there = _shared(pieces.boxes[piece], strip), _shared(pieces.boxes, strip)
+        agree = _pairwise_iou(here, there) >= _AGREE
+        same = (pieces.class_ids == pieces.class_ids[piece]) & (pieces.views != pieces.views[piece])
+        for other in np.flatnonzero(agree & same & (pieces.views > 0)).tolist():
+            if _goes_on(pieces, piece, other):
+                first, second = sorted((root(piece), root(other)))
+                parent[second] = first
+    groups: dict[int, list[int]] = {}
+    for number in range(len(parent)):
+        groups.setdefault(root(number), []).append(number)
+    return list(groups.values())
+
+
+def _goes_on(pieces: _Pieces, piece: int, other: int) -> bool:
+    """Whether a border that cuts `piece` runs through the tile of `other`, so that its rest can be there."""
+    left, top, right, bottom = pieces.places[piece]
+    other_left, other_top, other_right, other_bottom = pieces.places[other]
+    cut = pieces.cut[piece]
+    across = other_left < left < other_right, other_left < right < other_right
+    down = other_top < top < other_bottom, other_top < bottom < other_bottom
+    return bool((cut[0] and across[0]) or (cut[2] and across[1]) or (cut[1] and down[0]) or (cut[3] and down[1]))
+
+
+def _kept(pieces: _Pieces, groups: Sequence[list[int]], boxes: Boxes) -> list[int]:
+    """Numbers of the groups that stay, best first."""
+    best = np.array([group[0] for group in groups], np.int64)
+    ids, views, areas = pieces.class_ids[best], pieces.views[best], box_area(boxes)
+    alone = np.array([len(group) == 1 for group in groups], np.bool_)
+    # how whole: 0 a piece, 1 pieces joined, 2 never cut
+    rank = np.where(alone, np.where(pieces.cut[best].any(axis=1), 0, 2), 1)
+    kept: list[int] = []
+    dropped = np.zeros(len(groups), np.bool_)
+    for number in np.argsort(-pieces.scores[best], kind="stable").tolist():
+        if dropped[number]:
+            continue
+        rivals = np.flatnonzero((ids == ids[number]) & ~dropped)
+        rivals = rivals[rivals != number]
+        covered = box_area(_shared(boxes[number], boxes[rivals])) >= _COVERED * areas[number]
+        # a piece goes for a whole object it lies in, even for a less certain one: half a thing is no better thing
+        if bool((covered & (rank[rivals] > rank[number]) & (areas[rivals] > areas[number])).any()):
+            dropped[number] = True
+            continue
+        kept.append(number)
+        same_view = alone[rivals] & alone[number] & (views[rivals] == views[number])
+        alike = iou(boxes[number : number + 1], boxes[rivals])[0] > _SAME
+        dropped[rivals[alike & ~same_view]] = True
+    return kept
+
+
+def _around(boxes: Boxes) -> FloatArray:
+    return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
+
+
+def _shared(box: Boxes, others: Boxes) -> Boxes:
+    """The rectangles that a box, or as many boxes, have in common with others; of no area where there is none."""
+    return np.concatenate(
+        [np.maximum(box[..., :2], others[:, :2]), np.minimum(box[..., 2:], others[:, 2:])], axis=1, dtype=np.float32
+    )
+
+
+def _pairwise_iou(a: Boxes, b: Boxes) -> FloatArray:
+    """IoU of a[i] with b[i]; 0 where both have no area."""
+    shared = box_area(_shared(a, b))
+    union = box_area(a) + box_area(b) - shared
+    ratio: FloatArray = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return ratio
+
+
+def _united(masks: Sequence[PlacedMask]) -> PlacedMask:
+    masks = [mask for mask in masks if mask.pixels.size]
+    if len(masks) == 1:
+        return masks[0]
+    if not masks:
+        return PlacedMask(0, 0, np.zeros((0, 0), np.bool_))
+    left, top = min(mask.x for mask in masks), min(mask.y for mask in masks)
+    right = max(mask.x + mask.pixels.shape[1] for mask in masks)
+    bottom = max(mask.y + mask.pixels.shape[0] for mask in masks)
+    pixels = np.zeros((bottom - top, right - left), np.bool_)
+    for mask in masks:
+        height, width = mask.pixels.shape
+        pixels[mask.y - top : mask.y - top + height, mask.x - left : mask.x - left + width] |= mask.pixels
+    return PlacedMask(left, top, pixels)
