@@ -12,6 +12,7 @@ from typing import Any
 
 from workers.artefacts import FOLDERS
 from workers.atomic import is_temporary_name, write_atomically
+from workers.atomic_folder import remove_temporary_folders
 from workers.errors import OutputError
 from workers.journal import STATE
 
@@ -81,6 +82,7 @@ def remember(output: Path, note: dict[str, Any]) -> None:
 
 def sweep_temporaries(output: Path) -> None:
     """Remove what a killed run had begun to write (`workers.atomic` knows the names)."""
+    remove_temporary_folders(output)
     for folder, subfolders, names in os.walk(output):
         if Path(folder) == output:
             subfolders[:] = [name for name in subfolders if name in (STATE, *FOLDERS)]
