@@ -79,7 +79,7 @@ def apply(pixels: Image, matte: Matte, params: PortraitParams, backdrop: Backdro
         behind = backdrop.for_size(matte.size)
     out = np.empty((height, width, 4 if params.effect == "cutout" else 3), np.uint8)
     if params.effect == "replace" and behind is None:
-        out[:] = np.tile(np.array(backdrop.colour, np.uint8), (width, 1))  # whole rows: ten times as fast as pixel by pixel
+        out[:] = np.tile(np.array(backdrop.colour, np.uint8), (width, 1))  # by whole rows, which is faster
     for piece in _pieces(matte):
         _fill(piece, pixels, matte, around, behind, out)
     return out
