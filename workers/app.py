@@ -26,7 +26,7 @@ def make_app(broker: str | None = None) -> Celery:
     """Build the application for a broker; default: the one in the settings."""
     config = settings()
     transport.install()
-    app = Celery("pixelmill", broker=broker or config.broker, include=["workers.tasks"])
+    app = Celery("pixelmill", broker=broker or config.broker, include=["workers.tasks", "workers.picture_task"])
     app.conf.update(
         task_serializer="json",
         accept_content=["json"],

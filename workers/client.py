@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,10 +26,13 @@ import redis
 
 from pipelines.card import Provider
 from workers.errors import BrokerError, JobError, OutputError, UnknownJobError, WaitTimeoutError
+from workers.folder import Source
 from workers.inputs import Input, gather
-from workers.job_request import Request
+from workers.job_request import Request, resolve
+from workers.jobs import JobSpec, new_job_id
 from workers.journal import Line, settle
 from workers.output import claim_output
+from workers.picture import ask
 from workers.queues import Priority
 from workers.registry import Head, Registry
 from workers.retrying import images_again
@@ -71,6 +76,7 @@ class Client:
         self._registry = Registry(self._store)
         self._patience = patience
         self._made: Celery | None = None
+        self._specs: dict[str, JobSpec] = {}
 
     def ping(self) -> None:
         """Raise BrokerError if the service's store does not answer."""
@@ -108,6 +114,28 @@ class Client:
             images=images, formats=None if formats is None else tuple(formats),
         )  # fmt: skip
         return self.submit_request(request, key)
+
+    def run(
+        self,
+        pipeline: str,
+        image: str | Path | bytes,
+        *,
+        params: Mapping[str, Any] | None = None,
+        model: str | None = None,
+        provider: Provider = "auto",
+        allow_fallback: bool = False,
+        timeout: float = 60.0,
+    ) -> Line:
+        """Take one picture through a pipeline and wait for its result: a line as in `results.jsonl`, as a dict.
+
+        image: a path workers see too, or the picture's bytes (up to 32 MiB). It goes before everything that waits. No
+        overlay, mask or picture file is written. timeout: seconds.
+        A picture that can't be read is a result with an error. Raises WaitTimeoutError, BrokerError, JobError if the
+        worker can't run the pipeline, ParameterError or ModelError.
+        """
+        spec = self._spec(pipeline, model, params or {}, provider, allow_fallback)
+        spec = spec.model_copy(update={"job": new_job_id()})
+        return ask(self._app, self._store, self._config.queue, spec, image, timeout)
 
     def status(self, job: str) -> Status:
         """Say how a job is. Raises UnknownJobError with the nearest id, BrokerError if the store is away."""
@@ -212,6 +240,20 @@ class Client:
             return submit(request, Service(self._app, self._store), self._config, key)
         except redis.RedisError as error:
             raise BrokerError(f"the store went away while a job was submitted ({error}): submit it again") from error
+
+    def _spec(
+        self, pipeline: str, model: str | None, params: Mapping[str, Any], provider: Provider, allow_fallback: bool
+    ) -> JobSpec:
+        """The spec of single pictures, resolved once for each pipeline, model and parameters."""
+        key = json.dumps([pipeline, model, dict(params), provider, allow_fallback], sort_keys=True, default=str)
+        if key not in self._specs:
+            nowhere = Source(Path(os.sep), ("picture",))
+            request = Request(
+                pipeline, "", Path(os.sep, "no-folder"), model, params, False, provider=provider,
+                allow_fallback=allow_fallback, priority="high", images=nowhere,
+            )  # fmt: skip
+            self._specs[key] = resolve(request)[0]
+        return self._specs[key]
 
     @property
     def _app(self) -> Celery:

@@ -1,0 +1,127 @@
+"""One picture that somebody waits for: asked over the queue, answered through the store, no job and no output folder.
+
+The message carries a reference: a path workers see, or the checksum of bytes that lie in the store for a moment. It
+goes to the queue of high priority, and counts as a waiting shard of that priority, so that workers put what is less
+urgent back between two images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import redis
+from pydantic import Field, model_validator
+
+from workers.errors import BrokerError, JobError, SourceError, WaitTimeoutError
+from workers.jobs import JobSpec, RelativeName, _Message
+from workers.journal import Line
+from workers.queues import queue_for
+from workers.store import KEEP_SECONDS, JobStore, waiting_key
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+TASK_PICTURE = "pixelmill.picture"
+LARGEST_UPLOAD = 32 * 2**20  # bytes; more is better given as a path
+MOST_ATTEMPTS = 3  # a picture that ended so many processes is given up
+
+_SLICE_SECONDS = 5  # of one question for the answer; below the store's socket timeout
+_KEPT_SECONDS = 60  # an answer nobody fetched
+
+
+class Picture(_Message):
+    """A picture to be taken through a pipeline. path: absolute; upload: sha256 of its bytes in the store; one of both.
+
+    spec: pipeline, model and parameters; its id names this question, its folders mean nothing.
+    """
+
+    spec: JobSpec
+    name: RelativeName
+    path: RelativeName | None = None
+    upload: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Picture:
+        if (self.path is None) == (self.upload is None):
+            raise ValueError("a picture has either a path or an upload")
+        return self
+
+
+def ask(app: Celery, store: JobStore, queue: str, spec: JobSpec, image: str | Path | bytes, timeout: float) -> Line:
+    """Send a picture and wait for its result, a line as in `results.jsonl`.
+
+    timeout: seconds. Raises WaitTimeoutError when that is over, SourceError for bytes above 32 MiB, JobError if the
+    worker can't run the pipeline, BrokerError if the broker is away.
+    """
+    from kombu.exceptions import OperationalError
+
+    try:
+        message = _message(store, queue, spec, image, timeout)
+        waiting = waiting_key(queue, "high")
+        store.redis.zadd(waiting, {waiting_member(spec): time.time()})
+        store.redis.expire(waiting, KEEP_SECONDS)
+        app.send_task(
+            TASK_PICTURE, args=[message.model_dump(mode="json")], queue=queue_for(queue, "high"), expires=timeout
+        )
+    except (redis.RedisError, OperationalError) as error:
+        raise BrokerError(f"the broker went away while a picture was sent ({error})") from error
+    return _answer(store, queue, spec, message.name, timeout)
+
+
+def waiting_member(spec: JobSpec) -> str:
+    """How a picture stands among the waiting shards."""
+    return f"{spec.job} picture"
+
+
+def reply_key(queue: str, spec: JobSpec) -> str:
+    """Where the answer is put."""
+    return f"pixelmill-service:{queue}:reply:{spec.job}"
+
+
+def upload_key(queue: str, sha256: str) -> str:
+    """Where a picture's bytes are."""
+    return f"pixelmill-service:{queue}:upload:{sha256}"
+
+
+def reply(store: JobStore, queue: str, spec: JobSpec, answer: dict[str, Any]) -> None:
+    """Answer a question: {"line": …} or {"error": text}."""
+    key = reply_key(queue, spec)
+    pipe = store.redis.pipeline()
+    pipe.rpush(key, json.dumps(answer))
+    pipe.expire(key, _KEPT_SECONDS)
+    pipe.execute()
+
+
+def _message(store: JobStore, queue: str, spec: JobSpec, image: str | Path | bytes, timeout: float) -> Picture:
+    if not isinstance(image, bytes):
+        path = os.path.abspath(os.path.expanduser(image))  # noqa: PTH100, PTH111 - must not raise for ~name.jpg
+        return Picture(spec=spec, name=Path(path).name, path=path)
+    if len(image) > LARGEST_UPLOAD:
+        raise SourceError(f"a picture of {len(image):,} bytes is larger than {LARGEST_UPLOAD:,}: give its path")
+    sha256 = hashlib.sha256(image).hexdigest()
+    store.redis.set(upload_key(queue, sha256), image, ex=int(timeout) + _KEPT_SECONDS)
+    return Picture(spec=spec, name=sha256, upload=sha256)
+
+
+def _answer(store: JobStore, queue: str, spec: JobSpec, name: str, timeout: float) -> Line:
+    deadline = time.monotonic() + timeout
+    while (left := deadline - time.monotonic()) > 0:
+        try:
+            found = store.redis.blpop([reply_key(queue, spec)], timeout=min(_SLICE_SECONDS, max(left, 0.01)))
+        except redis.RedisError:  # started again, perhaps; its append-only file keeps question and answer
+            time.sleep(min(0.1, left))
+            continue
+        if found is not None:
+            answer: dict[str, Any] = json.loads(found[1])
+            if "error" in answer:
+                raise JobError(str(answer["error"]))
+            line: Line = answer["line"]
+            return line
+    raise WaitTimeoutError(
+        f"no answer for {name} within {timeout:g} s: `pixelmill status` tells whether a worker is free"
+    )

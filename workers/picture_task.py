@@ -1,0 +1,78 @@
+"""The worker's side of a picture that somebody waits for."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from redis.client import NEVER_DECODE
+
+from pipelines.errors import PixelmillError
+from workers import tasks
+from workers.app import app
+from workers.picture import MOST_ATTEMPTS, TASK_PICTURE, Picture, reply, reply_key, upload_key, waiting_member
+from workers.roots import check_roots, is_inside
+from workers.settings import settings
+from workers.store import JobStore, waiting_key
+
+if TYPE_CHECKING:
+    from pipelines.results import Result
+
+log = logging.getLogger(__name__)
+
+
+@app.task(name=TASK_PICTURE)  # type: ignore[untyped-decorator]
+def picture(message: dict[str, Any]) -> None:
+    """Take one picture through a pipeline and put its result where its client waits."""
+    try:
+        parsed = Picture.model_validate(message)
+    except ValidationError as error:
+        tasks.put_aside("a picture's message", message, error)
+        return
+    config, store = settings(), tasks.store()
+    store.redis.zrem(waiting_key(config.queue, "high"), waiting_member(parsed.spec))
+    try:
+        result, provider = _attempt(parsed, store, config.queue, config.allowed_roots)
+    except PixelmillError as error:
+        log.warning("a picture can't be run: %s", error)
+        reply(store, config.queue, parsed.spec, {"error": str(error)})
+        return
+    spec = parsed.spec
+    about = {
+        "pipeline": spec.pipeline,
+        "model": {"name": spec.model_name, "sha256": spec.model_sha256},
+        "params": spec.params,
+        "fingerprint": spec.fingerprint,
+        "provider": provider,
+    }
+    reply(store, config.queue, spec, {"line": {**result.to_json(), **about}})
+
+
+def _attempt(message: Picture, store: JobStore, queue: str, roots: tuple[Path, ...]) -> tuple[Result, str | None]:
+    """Give the result and the provider that served it; a picture that kills its worker again and again is given up."""
+    attempts = f"{reply_key(queue, message.spec)}:attempts"
+    number = int(store.redis.incr(attempts))
+    store.redis.expire(attempts, 600)
+    if number > MOST_ATTEMPTS:
+        return _failed(message.name, "crashed", f"the process died {number - 1} times while it worked on it"), None
+    here = str(roots[0])
+    check_roots(message.spec.model_copy(update={"root": here, "output": here}), roots)
+    pipeline = tasks.open_pipeline(message.spec)
+    if message.path is not None:
+        path = Path(message.path)
+        if not is_inside(path, roots):
+            trouble = "the file lies outside the folders this worker may read"
+            return _failed(message.name, "outside_roots", trouble), pipeline.session.provider
+        return pipeline((message.name, path)), pipeline.session.provider
+    data = store.redis.execute_command("GET", upload_key(queue, str(message.upload)), **{NEVER_DECODE: []})
+    if data is None:
+        return _failed(message.name, "not_found", "its bytes are not in the store any more"), pipeline.session.provider
+    return pipeline((message.name, data)), pipeline.session.provider
+
+
+def _failed(name: str, code: Any, trouble: str) -> Result:
+    from pipelines.results import Failure, Result
+
+    return Result(name, error=Failure(code, trouble))
