@@ -521,3 +521,17 @@ def test_no_journal_is_left_where_jobs_have_ended(place: Path) -> None:
 
     assert outputs
     assert [journal for output in outputs for journal in journals(output)] == []
+
+
+def test_one_picture_is_answered_over_the_queue_as_it_is_in_process(client: Client, place: Path) -> None:
+    import pipelines
+
+    path = sorted((place / "photos").glob("*.jpg"))[0]
+    expected = pipelines.load("efficientnet-lite0")(path).to_json()["labels"]
+
+    by_path = client.run("classify", path, timeout=PATIENCE)
+    by_bytes = client.run("classify", path.read_bytes(), timeout=PATIENCE)
+    outside = client.run("classify", Path(__file__), timeout=PATIENCE)
+
+    assert by_path["labels"] == by_bytes["labels"] == expected
+    assert outside["error"]["code"] == "outside_roots"
