@@ -7,44 +7,58 @@ photograph of 12 megapixels needs no array of its own size a class or an object.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from pipelines.geometry import Fit
 from pipelines.types import FloatArray, Tensor
 
+_HOW = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+
 
 @dataclass(frozen=True, slots=True)
 class Taps:
-    """For each pixel along one axis: the two cells it lies between, and how much the second one counts.
+    """Where the centres of some pixels of a row (or column) lie between the cells of a map.
 
-    low, high: (n,) int64, ascending. weight: (n,) float32 in [0, 1], the share of `high`.
+    at: the place of the first one; a cell's centre lies at its number. step: from one pixel to the next, in cells.
+    count: how many pixels. first, last: the cells that may be read; a pixel beyond them repeats the nearest one.
     """
 
-    low: NDArray[np.int64]
-    high: NDArray[np.int64]
-    weight: FloatArray
+    at: float
+    step: float
+    count: int
+    first: int
+    last: int
+
+    @property
+    def low(self) -> int:
+        """The first cell that is read."""
+        return math.floor(min(max(self.at, self.first), self.last))
+
+    @property
+    def high(self) -> int:
+        """The last cell that is read."""
+        return math.ceil(min(max(self.at + (self.count - 1) * self.step, self.first), self.last))
 
     def part(self, start: int, stop: int) -> Taps:
-        """Those of the pixels start … stop − 1."""
-        return Taps(self.low[start:stop], self.high[start:stop], self.weight[start:stop])
+        """Those of the pixels start … stop − 1, or as many of them as there are."""
+        return replace(self, at=self.at + start * self.step, count=max(0, min(stop, self.count) - start))
 
     def moved(self, by: int) -> Taps:
         """The same for a map whose first cells were cut off (by < 0)."""
-        return Taps(self.low + by, self.high + by, self.weight)
+        return replace(self, at=self.at + by, first=self.first + by, last=self.last + by)
 
 
 def taps(start: int, stop: int, scale: float, shift: float, first: int, last: int) -> Taps:
     """Between which cells the centres of the pixels start … stop − 1 lie.
 
     scale, shift: a point p of the pixels' axis lies at p × scale + shift on the cells' axis.
-    first, last: the cells that may be read; a pixel beyond them repeats the nearest one.
+    first, last: the cells that may be read.
     """
-    at = np.clip((np.arange(start, stop) + 0.5) * scale + shift - 0.5, first, last)
-    low = np.floor(at).astype(np.int64)
-    return Taps(low, np.minimum(low + 1, last), (at - low).astype(np.float32))
+    return Taps((start + 0.5) * scale + shift - 0.5, scale, max(0, stop - start), first, last)
 
 
 def picture_taps(plan: Fit, cells: tuple[int, int], start: tuple[int, int], stop: tuple[int, int]) -> tuple[Taps, Taps]:
@@ -70,19 +84,16 @@ def picture_taps(plan: Fit, cells: tuple[int, int], start: tuple[int, int], stop
 def sample(maps: Tensor, rows: Taps, columns: Taps) -> FloatArray:
     """Read maps at pixels.
 
-    maps: (…, h, w). Returns (…, len(rows), len(columns)) float32.
+    maps: (…, h, w). Returns (…, rows.count, columns.count) float32.
     """
-    if rows.low.size == 0 or columns.low.size == 0:
-        return np.zeros((*maps.shape[:-2], rows.low.size, columns.low.size), np.float32)
-    top = int(rows.low[0])
-    block = maps[..., top : int(rows.high[-1]) + 1, :].astype(np.float32, copy=False)
-    wide = _mix(block[..., columns.low], block[..., columns.high], columns.weight)
-    return _mix(wide[..., rows.low - top, :], wide[..., rows.high - top, :], rows.weight[:, None])
-
-
-def _mix(low: FloatArray, high: FloatArray, weight: FloatArray) -> FloatArray:
-    """low + (high − low) × weight, in place of `high`."""
-    high -= low
-    high *= weight
-    high += low
-    return high
+    shape = rows.count, columns.count
+    read = np.empty((*maps.shape[:-2], *shape), np.float32)
+    if read.size == 0:
+        return read
+    top, left = rows.low, columns.low
+    block = maps[..., top : rows.high + 1, left : columns.high + 1].astype(np.float32, order="C", copy=False)
+    matrix = np.array([[columns.step, 0, columns.at - left], [0, rows.step, rows.at - top]])
+    for index in np.ndindex(maps.shape[:-2]):
+        # what lies beyond the block repeats its border, which is `first` and `last` where the pixels reach that far
+        cv2.warpAffine(np.ascontiguousarray(block[index]), matrix, shape[::-1], read[index], _HOW, cv2.BORDER_REPLICATE)
+    return read

@@ -111,8 +111,8 @@ def _from_prototypes(
         if x2 <= x1 or y2 <= y1:
             masks.append(placed(np.zeros((0, 0), np.bool_), 0, 0))
             continue
-        top, left = int(rows.low[0]), int(columns.low[0])
-        part = cells[:, top : int(rows.high[-1]) + 1, left : int(columns.high[-1]) + 1]
+        top, left = rows.low, columns.low
+        part = cells[:, top : rows.high + 1, left : columns.high + 1]
         logits = np.tensordot(weights.astype(np.float32), part.astype(np.float32), axes=1)
         masks.append(placed(reached(logits, rows.moved(-top), columns.moved(-left), least_logit), x1, y1))
     return tuple(masks)
@@ -161,7 +161,7 @@ def _grown(boxes: Boxes, factor: float) -> Boxes:
 
 def reached(cells: FloatArray, rows: Taps, columns: Taps, least: float) -> Mask:
     """Tell which pixels between the cells reach `least`. cells: (h, w). Returns (rows, columns) bool."""
-    height, width = len(rows.low), len(columns.low)
+    height, width = rows.count, columns.count
     reached = np.empty((height, width), np.bool_)
     band = max(1, _BAND // max(1, width))
     for top in range(0, height, band):

@@ -71,8 +71,8 @@ def best_class(logits: Tensor, plan: Fit) -> NDArray[np.uint8]:
 
 
 def _fill(tile: NDArray[np.uint8], logits: Tensor, rows: Taps, columns: Taps) -> None:
-    top, left = int(rows.low[0]), int(columns.low[0])
-    block = logits[:, top : int(rows.high[-1]) + 1, left : int(columns.high[-1]) + 1].astype(np.float32)
+    top, left = rows.low, columns.low
+    block = logits[:, top : rows.high + 1, left : columns.high + 1].astype(np.float32)
     able = _can_win(block)
     tile[:] = able[0]
     if len(able) == 1:
