@@ -35,7 +35,7 @@ PIPELINES: dict[str, PipelineEntry] = {
         ),
         PipelineEntry("detect", ("detect",), "ssd-mobilenet-v2", "where things are: boxes, labels and scores"),
         PipelineEntry("segment", ("segment",), "smears-semantic", "what every pixel belongs to: a class a pixel"),
-        PipelineEntry("instances", ("instances",), "smears-yolo-seg", "which pixels each object covers: a mask each"),
+        PipelineEntry("instances", ("instances",), "coco-masks", "which pixels each object covers: a mask each"),
         PipelineEntry(
             "portrait",
             ("portrait", "segment", "instances"),

@@ -18,22 +18,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from pipelines import classify, detect, instances, portrait, segment, stylize, tiles
+from pipelines import boxmasks, tiles
 from pipelines.card import Card, Provider
-from pipelines.errors import ImageError, ParameterError
+from pipelines.errors import ImageError
 from pipelines.geometry import Fit, fit, plan_fit
 from pipelines.image import Limits, Picture, decode, read_bytes
-from pipelines.params import (
-    ClassifyParams,
-    DetectParams,
-    InstancesParams,
-    Params,
-    PortraitParams,
-    SegmentParams,
-    StylizeParams,
-    fingerprint,
-    resolve_params,
-)
+from pipelines.params import Params, fingerprint, resolve_params
+from pipelines.readers import reader
 from pipelines.results import Failure, Found, Result
 from pipelines.session import Session
 from pipelines.tensor import Workspace, to_tensor
@@ -42,8 +33,6 @@ from pipelines.types import Image, Tensor
 # A picture to process: a path, bytes of an image file, an RGB array, or any of these with a name of its own.
 Content: TypeAlias = str | Path | bytes | Image
 Source: TypeAlias = Content | tuple[str, Content]
-# Outputs of one picture, how it lay in the input, its pixels (None where the caller has none) → what was found.
-Reader: TypeAlias = Callable[[Sequence[Tensor], Fit, Image | None], Found]
 # What else to do with a picture before it leaves memory (draw, write); gives the result that goes out.
 Then: TypeAlias = Callable[[Result, Picture | None], Result]
 
@@ -87,12 +76,13 @@ class Pipeline:
         self.card: Card = session.card
         self.params = params
         self.limits = limits or Limits()
-        self._read = _reader(self.card, params, self.limits)
+        paired = isinstance(session, boxmasks.Paired)
+        self._read = reader(session, params, self.limits)
         self._workspaces: LifoQueue[Workspace] = LifoQueue()
         spec = self.card.input
         # a letterbox or a stretch needs the input's size, a crop the shorter side; a decode well above that is waste
         side = spec.resize.shorter_side
-        whole = params.full_size or getattr(params, "tile", 0) > 0 or spec.resize.rule == "keep"
+        whole = params.full_size or paired or getattr(params, "tile", 0) > 0 or spec.resize.rule == "keep"
         self._enough = None if whole else ((side, side) if side else (spec.height, spec.width))
 
     @property
@@ -315,32 +305,14 @@ def build(
     Errors as `Session` and `resolve_params`.
     """
     session = Session(path, provider, allow_fallback=allow_fallback, threads=threads)
+    if session.card.family == boxmasks.FAMILY:
+        session = boxmasks.Paired(session, provider, allow_fallback=allow_fallback, threads=threads)
     return Pipeline(session, resolve_params(session.card, params or {}, pipeline), limits)
 
 
 def with_timing(result: Result, **stages_ms: float) -> Result:
     """Give a copy of a result with further stages' milliseconds."""
     return replace(result, timings_ms={**result.timings_ms, **stages_ms})
-
-
-def _reader(card: Card, params: Params, limits: Limits) -> Reader:
-    if isinstance(params, ClassifyParams):
-        return _without_pixels(classify.reader(card, params))
-    if isinstance(params, InstancesParams):  # before DetectParams, whose parameters it has too
-        return _without_pixels(instances.reader(card, params))
-    if isinstance(params, SegmentParams):
-        return _without_pixels(segment.reader(card, params))
-    if isinstance(params, PortraitParams):
-        return portrait.reader(card, params, limits)
-    if isinstance(params, StylizeParams):
-        return stylize.reader(card, params)
-    if isinstance(params, DetectParams):
-        return _without_pixels(detect.reader(card, params))
-    raise ParameterError(f"no pipeline runs the task {card.task!r}")
-
-
-def _without_pixels(read: Callable[[Sequence[Tensor], Fit], Found]) -> Reader:
-    return lambda outputs, plan, _: read(outputs, plan)
 
 
 def named(source: Source) -> tuple[str, Content]:
