@@ -18,14 +18,14 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(CORE) ## take the sample photographs through the queue, with the light core only
-	@for pipeline in classify detect; do \
+	@for pipeline in classify detect instances portrait; do \
 	  echo "pixelmill run $$pipeline samples/ --out demo-results/$$pipeline"; \
 	  env -u PIXELMILL_BROKER -u PIXELMILL_STORE \
 	    $(BIN)/pixelmill run $$pipeline samples/ --out demo-results/$$pipeline --force || exit $$?; \
 	done
 	@echo
-	@echo "The pictures, drawn:  demo-results/classify/overlays/  demo-results/detect/overlays/"
-	@echo "The reports:          demo-results/classify/report.html  demo-results/detect/report.html"
+	@echo "The pictures:  demo-results/{classify,detect,instances}/overlays/  demo-results/portrait/pictures/"
+	@echo "The reports:   demo-results/{classify,detect,instances,portrait}/report.html"
 
 test: $(ALL) ## run all tests but the long ones; needs no root, no docker, no network
 	$(BIN)/python -m pytest -m "not heavy" $(ARGS)
