@@ -43,7 +43,7 @@ def test_no_two_images_share_a_file_and_none_is_outside(images: list[str]) -> No
         assert len({os.path.realpath(folder / f"{name}.txt") for name in names}) == len(images)
         for image, name in zip(images, names, strict=True):
             assert (folder / f"{name}.txt").read_bytes() == image.encode("utf-8", "surrogateescape")
-        assert [path.name for path in top.iterdir()] == ["inside"]
+        assert [path.name for path in Path(top).iterdir()] == ["inside"]
 
 
 @given(PARTS.map("".join))
