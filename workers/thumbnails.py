@@ -107,6 +107,7 @@ def _semantic_mask(dst: Path, line: JsonDict) -> SemanticMask | None:
     """Read a result's mask back; None if it is gone or no mask of this image."""
     import numpy as np
     from PIL import Image as PilImage
+    from PIL.PngImagePlugin import PngImageFile
 
     from pipelines.results import SemanticMask
 
@@ -114,11 +115,11 @@ def _semantic_mask(dst: Path, line: JsonDict) -> SemanticMask | None:
     if path is None:
         return None
     try:
-        with PilImage.open(path, formats=["PNG"]) as opened:
+        with PngImageFile(path) as opened:  # not Image.open, which libraries patch
             if opened.mode != "P" or opened.size != (line.get("width"), line.get("height")):
                 return None
             class_map = np.array(opened)
-    except (OSError, ValueError, PilImage.DecompressionBombError):
+    except (OSError, ValueError, SyntaxError, PilImage.DecompressionBombError):
         return None
     names = {int(row["class_id"]): str(row["label"]) for row in line["segments"]}
     return SemanticMask(class_map, tuple(names.get(class_id, "background") for class_id in range(256)))

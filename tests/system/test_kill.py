@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import signal
 import subprocess
 import time
@@ -13,7 +11,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from PIL import Image
 
 from tests.system.processes import (
     Lines,
@@ -33,7 +30,6 @@ from tests.system.processes import (
     without_timings,
     worker_of,
 )
-from workers.store import JobStore
 
 IMAGES = 100
 
@@ -241,32 +237,3 @@ def test_a_worker_killed_while_it_draws_up_the_report_draws_it_again(
     assert code == 0, said
     assert (output / "report.html").exists()
     assert without_timings(results(output)) == undisturbed
-
-
-def test_an_image_that_kills_every_process_is_named_and_all_others_are_done(tmp_path: Path, output: Path) -> None:
-    photos = photographs(tmp_path / "photos", 12)
-    # large, so that there is time to kill the process that decodes it
-    Image.new("RGB", (6000, 6000), "teal").save(photos / "poison.png", compress_level=1)
-    deaths = 0
-    with started("run", "classify", photos, "--out", output, "--no-overlays") as run:
-        while run.poll() is None:
-            fatal = [path.name for path, text in journals(output).items() if '{"start":"poison.png"}' in text]
-            if len(fatal) > deaths:
-                shard = fatal[0].partition(".")[0]
-                os.kill(pid_of_attempt(output, shard), signal.SIGKILL)
-                deaths += 1
-        code, said = ends(run)
-
-    lines = results(output)
-    assert (code, deaths) == (3, 3), said
-    assert lines["poison.png"]["error"]["code"] == "crashed"
-    assert [name for name, line in lines.items() if line["status"] == "failed"] == ["poison.png"]
-    assert len(lines) == 13
-
-
-def pid_of_attempt(output: Path, shard: str) -> int:
-    """The process that works on a shard, as the store of a run's own broker has it."""
-    folder = Path((output / ".pixelmill" / "broker" / "socket-folder").read_text())
-    job = json.loads((output / ".pixelmill" / "job.json").read_text())["spec"]["job"]
-    store = JobStore(f"redis+socket://{folder}/broker.sock")
-    return int(store.progress(job).live[shard].split(":")[1])
