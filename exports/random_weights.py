@@ -42,9 +42,11 @@ def settle_on(network: Module, wrapper: Module, card: Card, pictures: Sequence[P
             norm.momentum = None
         with library.no_grad():
             for tensor in tensors(card, pictures[:_SETTLING]) if norms else ():
+                # the mirror image too: two values a channel at least, where a map is 1×1
                 if card.input.layout == "CHW":
-                    wrapper(library.from_numpy(tensor.copy()))
-                else:  # the mirror image too: two values a channel at least, where a map is 1×1
+                    wrapped: Any = wrapper.network
+                    wrapped([library.from_numpy(np.array(one)) for one in (tensor, tensor[..., ::-1])])
+                else:
                     wrapper(library.from_numpy(np.concatenate([tensor, tensor[..., ::-1]])))
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
