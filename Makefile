@@ -18,10 +18,11 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(CORE) ## take the sample photographs through the queue, with the light core only
-	@for pipeline in classify detect instances portrait; do \
-	  echo "pixelmill run $$pipeline samples/ --out demo-results/$$pipeline"; \
+	@for job in 'classify samples' 'detect samples' 'instances samples' 'portrait samples/people'; do \
+	  pipeline=$${job% *} folder=$${job#* }; \
+	  echo "pixelmill run $$pipeline $$folder/ --out demo-results/$$pipeline"; \
 	  env -u PIXELMILL_BROKER -u PIXELMILL_STORE \
-	    $(BIN)/pixelmill run $$pipeline samples/ --out demo-results/$$pipeline --force || exit $$?; \
+	    $(BIN)/pixelmill run $$pipeline $$folder/ --out demo-results/$$pipeline --force || exit $$?; \
 	done
 	@echo
 	@echo "The pictures:  demo-results/{classify,detect,instances}/overlays/  demo-results/portrait/pictures/"

@@ -55,12 +55,6 @@ local lease = redis.call('ZSCORE', KEYS[4], ARGV[1])
 if lease and tonumber(lease) > now() then
   return {'busy', cjson.decode(redis.call('HGET', KEYS[3], ARGV[1])).attempt}
 end
-local limit = tonumber(redis.call('HGET', KEYS[1], 'concurrency') or '0')
-if limit > 0 and redis.call('ZCOUNT', KEYS[4], now(), '+inf') >= limit then
-  wait_no_more(ARGV[1])
-  wait(ARGV[1], 'later', now() + 0.5, 604800)
-  return {'full'}
-end
 wait_no_more(ARGV[1])
 redis.call('ZADD', KEYS[4], now() + ARGV[3], ARGV[1])
 redis.call('HSET', KEYS[3], ARGV[1], cjson.encode({attempt = ARGV[2], ok = 0, failed = 0}))

@@ -94,17 +94,14 @@ class JobStore:
                 "or unset it to use the embedded one"
             ) from error
 
-    def create(
-        self, job: str, *, queue: str | None = None, priority: Priority = "normal", concurrency: int = 0
-    ) -> None:
+    def create(self, job: str, *, queue: str | None = None, priority: Priority = "normal") -> None:
         """Make a job known as running.
 
-        queue: of the service; default: the one in the settings. concurrency: most shards of it in work at once; 0: no
-        limit.
+        queue: of the service; default: the one in the settings.
         """
         queue = queue or settings().queue
         key = self._keys(job)[0]
-        head = {"state": "running", "ok": 0, "queue": queue, "priority": priority, "concurrency": concurrency}
+        head = {"state": "running", "ok": 0, "queue": queue, "priority": priority}
         pipe = self.redis.pipeline()
         pipe.hset(key, mapping=head)
         pipe.expire(key, KEEP_SECONDS)
@@ -127,8 +124,7 @@ class JobStore:
     def begin(self, job: str, shard: str, attempt: str, lease_seconds: float) -> tuple[str, str]:
         """Ask for the lease of a shard.
 
-        Returns ("begun", number of the attempt) | ("busy", token of who has it) | ("full", "") if the job has as many
-        shards in work as it may (this one is put off) | ("done", "") | ("gone", "").
+        Returns ("begun", number of the attempt) | ("busy", token of who has it) | ("done", "") | ("gone", "").
         """
         answer = self._begin(keys=self._keys(job), args=[shard, attempt, lease_seconds])
         return str(answer[0]), str(answer[1]) if len(answer) > 1 else ""

@@ -5,7 +5,8 @@ What is compared with PyTorch and what is measured is the very file that ships, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import argparse
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -56,6 +57,29 @@ def ship(
         print(f"{figure.metric}: {figure.value:g} ({figure.images} pictures)")
     print(f"{out.name}: {out.stat().st_size / 1e6:.2f} MB, stored as {storage}")
     return card
+
+
+def arguments(description: str, out: Path, data: Path) -> argparse.ArgumentParser:
+    """The options of a recipe that trains: where the training is kept, where the data is, where the file goes.
+
+    out, data: their defaults.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scratch", type=Path, required=True, help="keeps the training, which goes on where it was")
+    parser.add_argument("--data", type=Path, default=data, help="the folder of the data; default: %(default)s")
+    parser.add_argument("--out", type=Path, default=out, help="the file to write; default: %(default)s")
+    return parser
+
+
+def alone(pictures: Iterable[Path], scratch: Path) -> Path:
+    """Make a folder of links to these pictures and no others, for the comparison with PyTorch."""
+    folder = scratch / "pictures"
+    folder.mkdir(parents=True, exist_ok=True)
+    for picture in pictures:
+        link = folder / picture.name
+        if not link.exists():
+            link.symlink_to(picture.resolve())
+    return folder
 
 
 def _parity(entry: Entry, checkpoint: Path, card: Card, stored: Path, verify: Path) -> dict[str, object]:

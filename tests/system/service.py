@@ -76,7 +76,6 @@ def submit(
     root: Path,
     output: Path,
     shards: Iterable[Sequence[str]],
-    concurrency: int = 0,
     **changes: Any,
 ) -> JobSpec:
     """Put a job of classification into the service, all shards at once."""
@@ -99,7 +98,7 @@ def submit(
     )
     store, app = JobStore(server.url), make_app(server.url)
     output.mkdir(parents=True, exist_ok=True)
-    store.create(spec.job, queue=QUEUE, priority=spec.priority, concurrency=concurrency)
+    store.create(spec.job, queue=QUEUE, priority=spec.priority)
     for number, images in enumerate(shards):
         shard = Shard(spec=spec, number=number, images=tuple(images))
         message = json.dumps({"task": "pixelmill.shard", "payload": shard.model_dump(mode="json")})

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.redis_server import RedisServer
+from tests.system import clients
+from tests.system.clients import IMAGES, PATIENCE, worker_on
 from tests.system.processes import (
-    PIXELMILL,
-    descendants,
     drawn,
     environment,
     finished_images,
     journals,
     left_behind,
     one_sentence,
-    photographs,
     pixelmill,
     results,
-    started,
     until,
     without_timings,
 )
@@ -37,62 +31,14 @@ from workers.embedded import EmbeddedBroker
 from workers.errors import BrokerError, JobError, OutputError, SourceError, UnknownJobError, WaitTimeoutError
 from workers.settings import settings
 
-IMAGES = 40
-PATIENCE = 90.0
-
-
-@contextlib.contextmanager
-def worker_on(url: str, root: Path) -> Iterator[psutil.Process]:
-    """A worker with its log in a file: nobody reads a pipe as long as many tests."""
-    words = [*PIXELMILL, "worker", "--broker", url, "--root", str(root), "--processes", "2"]
-    with (root / "worker.log").open("ab") as log:
-        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment())
-    try:
-        until(lambda: len(descendants(process.pid)) >= 2 or process.poll() is not None, "the worker has its children")
-        assert process.poll() is None
-        yield psutil.Process(process.pid)
-    finally:
-        everyone = descendants(process.pid)
-        process.kill()
-        process.wait()
-        for one in everyone:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                one.kill()
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder the worker may touch, with `photos/` in it."""
-    folder = tmp_path_factory.mktemp("client")
-    photographs(folder / "photos", IMAGES)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def url(place: Path) -> Iterator[str]:
-    """A service: the embedded Valkey and one worker."""
-    broker = EmbeddedBroker(place / "valkey")
-    with worker_on(broker.url, place):
-        yield broker.url
-    broker.stop()
-
-
-@pytest.fixture
-def client(url: str) -> Client:
-    return Client(url)
-
-
-@pytest.fixture
-def output(place: Path, request: pytest.FixtureRequest) -> Path:
-    return place / "out" / request.node.name
-
-
-@pytest.fixture(scope="module")
-def expected(place: Path) -> dict[str, dict[str, object]]:
-    """What `run` gives."""
-    done = pixelmill("run", "classify", place / "photos", "--out", place / "expected")
-    assert done.returncode == 0, done.stderr
-    return without_timings(results(place / "expected"))
+# fixtures
+place, url, client, output, expected = (
+    clients.place,
+    clients.url,
+    clients.client,
+    clients.output,
+    clients.expected,
+)
 
 
 def test_a_job_finishes_although_its_client_was_killed_right_after_it_was_submitted(
@@ -422,98 +368,6 @@ def test_a_waiting_client_survives_a_broker_that_is_killed_and_started_again(
 
     assert (status.state, status.finished) == ("done", IMAGES)
     assert sorted(read) == sorted(results(output))
-
-
-def command(url: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
-    return pixelmill(*words, PIXELMILL_BROKER=url)
-
-
-def test_the_commands_tell_a_jobs_whole_life(url: str, place: Path, output: Path) -> None:
-    photos = place / output.name
-    drawn(photos / "a.jpg")
-    (photos / "b.jpg").write_bytes(b"no image")
-
-    submitted = command(url, "submit", "classify", photos, "--out", output, "--top-k", "1")
-    job = submitted.stdout.strip()
-    watched = command(url, "watch", job, "--json")
-    shown = command(url, "status", job)
-    listed = command(url, "jobs")
-    lines = [json.loads(line) for line in command(url, "results", job).stdout.splitlines()]
-    retried = command(url, "retry", job)
-    again = command(url, "watch", retried.stdout.strip())
-
-    assert submitted.returncode == 0, submitted.stderr
-    assert (watched.returncode, json.loads(watched.stdout)["state"]) == (3, "done with failures")
-    assert f"{job}  done with failures" in shown.stdout
-    assert "2 of 2, 1 failed (1 not_an_image)" in shown.stdout
-    assert job in listed.stdout
-    assert sorted(line["image"] for line in lines) == ["a.jpg", "b.jpg"]
-    assert len(lines[0].get("labels") or lines[1]["labels"]) == 1
-    assert again.returncode == 3
-    assert "1 of 1, 1 failed" in again.stdout
-
-
-def test_ctrl_c_ends_the_watching_and_not_the_job(client: Client, url: str, place: Path, output: Path) -> None:
-    import signal
-
-    job = client.submit("detect", place / "photos", output=output)
-    with started("watch", job, PIXELMILL_BROKER=url) as watching:
-        assert watching.stderr is not None
-        assert job in watching.stderr.readline()
-        watching.send_signal(signal.SIGINT)
-        _, said = watching.communicate(timeout=30)
-
-    assert watching.returncode == 130
-    assert f"the job goes on: `pixelmill watch {job}` again" in said
-    assert "Traceback" not in said
-    assert client.wait(job, timeout=PATIENCE).state == "done"
-
-
-def test_the_service_tells_how_it_is(client: Client, url: str, place: Path, output: Path) -> None:
-    job = client.submit("detect", place / "photos", output=output)
-    until(lambda: finished_images(output) >= 5, "work has begun")
-
-    while_it_runs = json.loads(command(url, "status", "--json").stdout)
-    client.cancel(job)
-    said = command(url, "status").stdout
-
-    assert [one["job"] for one in while_it_runs["running"]] == [job]
-    assert [one["processes"] for one in while_it_runs["workers"]] == [2]
-    assert while_it_runs["workers"][0]["ready"]
-    assert set(while_it_runs["waiting"]) == {"high", "normal", "bulk"}
-    assert while_it_runs["server"].startswith("Valkey ")
-    assert "shards waiting: 0 high, 0 normal, 0 bulk" in said
-    assert "none runs" in said
-
-
-@pytest.mark.parametrize("verb", ["status", "watch", "results", "cancel", "retry"])
-def test_a_job_the_service_does_not_know_is_one_sentence(url: str, verb: str) -> None:
-    said = one_sentence(command(url, verb, "20200101-000000-ffffffff"))
-
-    assert "knows no job '20200101-000000-ffffffff'" in said
-    assert "pixelmill jobs" in said
-
-
-@pytest.mark.parametrize(
-    "words", [["status"], ["jobs"], ["watch", "x"], ["submit", "detect", "photos", "--out", "out"], ["results", "x"]]
-)
-def test_without_a_broker_a_command_says_what_is_missing(words: list[str]) -> None:
-    said = one_sentence(pixelmill(*words))
-
-    assert "a client needs a broker: set PIXELMILL_BROKER" in said
-
-
-def test_a_reader_that_has_had_enough_is_no_error(client: Client, url: str, place: Path, output: Path) -> None:
-    job = client.submit("classify", place / "photos", output=output)
-    client.wait(job, timeout=PATIENCE)
-
-    done = subprocess.run(
-        ["sh", "-c", f"{' '.join(PIXELMILL)} results {job} | head -1"],
-        env=environment(PIXELMILL_BROKER=url), capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-
-    assert len(done.stdout.splitlines()) == 1
-    assert done.stderr == ""
 
 
 def test_no_journal_is_left_where_jobs_have_ended(place: Path) -> None:

@@ -60,27 +60,6 @@ def test_a_shard_that_is_put_back_comes_to_its_end_however_often_it_is(
     assert sorted(lines) == sorted(names)
 
 
-def test_a_job_has_no_more_shards_in_work_than_it_may(redis_server: RedisServer, tmp_path: Path) -> None:
-    names = [f"{number}.jpg" for number in range(24)]
-    for number, name in enumerate(names):
-        drawn(tmp_path / "photos" / name, seed=number)
-    store = JobStore(redis_server.url)
-    most = 0
-    with worker_on(redis_server, tmp_path, processes=2):
-        spec = submit(redis_server, tmp_path / "photos", tmp_path / "out", [[n] for n in names], concurrency=1)
-
-        def done() -> bool:
-            nonlocal most
-            progress = store.progress(spec.job)
-            most = max(most, len(progress.live))
-            return progress.open == 0
-
-        until(done, "all are done")
-
-    assert most == 1
-    assert store.progress(spec.job).ok == len(names)
-
-
 def test_a_full_queue_refuses_a_job(redis_server: RedisServer, tmp_path: Path) -> None:
     submit(redis_server, tmp_path / "photos", tmp_path / "out", [["a.jpg"], ["b.jpg"]])
 

@@ -22,9 +22,8 @@ from pipelines.errors import ModelError
 from pipelines.pipeline import Pipeline
 from tests.system.processes import ROOT, drawn
 from tests.workers.test_jobs import a_spec
-from workers.closing import FATAL_CLOSINGS, close_job
 from workers.earlier import FATAL_BEGINNINGS, FATAL_DEATHS
-from workers.jobs import Close, JobSpec, Shard
+from workers.jobs import JobSpec, Shard
 from workers.journal import RESULTS, Journal, Line, journal_folder, read_lines, settle
 from workers.request import describe_exit
 from workers.shard import attempt_shard
@@ -381,75 +380,3 @@ def test_a_model_that_kills_every_process_that_loads_it_ends_the_job(store: JobS
     assert deaths == FATAL_BEGINNINGS
     assert store.progress(spec.job).state == "failed"
     assert f"died {FATAL_BEGINNINGS} times while they loaded model" in (store.progress(spec.job).reason or "")
-
-
-def a_close(store: JobStore, spec: JobSpec) -> Close:
-    close = Close(spec=spec, summary={})
-    store.open(spec.job, close.key, close.model_dump_json())
-    return close
-
-
-def test_a_report_that_kills_every_process_ends_the_job_with_its_results_safe(store: JobStore, spec: JobSpec) -> None:
-    attempt(submitted(store, spec, *NAMES), store)
-    close = a_close(store, spec)
-    settle(Path(spec.output))
-    for number in range(FATAL_CLOSINGS):
-        assert store.begin(spec.job, close.key, f"elsewhere:{number}:x", -1)[0] == "begun"
-        store.note_death(spec.job, close.key, f"elsewhere:{number}:x", "killed by signal 9 (SIGKILL)")
-
-    close_job(close, store, lease_seconds=5)
-
-    assert store.progress(spec.job).state == "failed"
-    assert "while it drew up the report" in (store.progress(spec.job).reason or "")
-    assert len(lines(spec)) == 6
-
-
-def test_a_defect_in_the_report_ends_the_job_instead_of_trying_for_ever(
-    store: JobStore, spec: JobSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise KeyError("boxes")
-
-    attempt(submitted(store, spec, *NAMES), store)
-    monkeypatch.setattr("workers.contact_sheet.write_contact_sheet", fail)
-
-    close_job(a_close(store, spec), store, lease_seconds=5)
-
-    assert "the report could not be made (KeyError: 'boxes')" in (store.progress(spec.job).reason or "")
-    assert len(lines(spec)) == 6
-
-
-def test_a_report_begun_by_a_killed_process_is_made_again_and_leaves_nothing(store: JobStore, spec: JobSpec) -> None:
-    attempt(submitted(store, spec, *NAMES), store)
-    close = a_close(store, spec)
-    store.begin(spec.job, close.key, "elsewhere:1:dead", -1)
-    (Path(spec.output) / ".report.html.123.0123abcd.tmp").touch()
-
-    close_job(close, store, lease_seconds=5)
-
-    assert store.progress(spec.job).state == "closed"
-    assert store.progress(spec.job).open == 0
-    assert sorted(path.name for path in Path(spec.output).iterdir() if path.name != ".pixelmill") == [
-        "contact-sheet.jpg",
-        "overlays",
-        "report.html",
-        "results.jsonl",
-    ]
-
-
-def test_a_report_whose_lease_was_lost_does_not_close_the_job(
-    store: JobStore, spec: JobSpec, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    attempt(submitted(store, spec, *NAMES), store)
-    close = a_close(store, spec)
-
-    def lose(*_: object, **__: object) -> None:
-        (token,) = store.progress(spec.job).live.values()
-        store.take_back(spec.job, close.key, token)
-
-    monkeypatch.setattr("workers.report.write_report", lose)
-
-    close_job(close, store, lease_seconds=5)
-
-    assert store.progress(spec.job).state == "running"
-    assert store.progress(spec.job).open == 1

@@ -20,6 +20,7 @@ _OPTIONS = (
     click.option(
         "--model", metavar="NAME|FILE", help="Model to run; default: the pipeline's own (`pixelmill models`)."
     ),
+    click.option("--instances", is_flag=True, help="segment: a mask an object, as the pipeline `instances`."),
     click.option("--top-k", type=int, help="classify: how many labels.  [default: 5]"),
     click.option("--score", type=float, help="detect, instances: least score of a detection.  [default: the model's]"),
     click.option(
@@ -90,7 +91,7 @@ _OPTIONS = (
     click.option("--allow-fallback", is_flag=True, help="Let another provider serve if the one asked for does not."),
 )
 # what is no parameter of the pipeline
-_OWN = ("pipeline", "src", "output", "model", "overlays", "formats", "force", "provider", "allow_fallback")
+_OWN = ("pipeline", "instances", "src", "output", "model", "overlays", "formats", "force", "provider", "allow_fallback")
 
 
 def job_options(command: F) -> F:
@@ -105,8 +106,11 @@ def request_from(options: dict[str, Any], **more: Any) -> Request:
     from workers.job_request import Request
 
     params = {name: value for name, value in options.items() if name not in _OWN and value not in (None, ())}
+    pipeline = options["pipeline"]
+    if options["instances"] and pipeline not in ("segment", "instances"):
+        raise click.UsageError(f"--instances belongs to the pipeline segment, not to {pipeline}")
     return Request(
-        pipeline=options["pipeline"],
+        pipeline="instances" if options["instances"] else pipeline,
         source=options["src"],
         output=options["output"],
         model=options["model"],

@@ -8,9 +8,8 @@ README.md beside this file says what it needs and what came out.
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import cv2
 import torch
 
 from exports.catalog import find
-from exports.recipes.coco_masks.data import HELD_OUT, Outlined, load
+from exports.recipes.coco_masks.data import HELD_OUT, load
 from exports.recipes.coco_masks.judging import (
     LEAST_SCORE,
     Asked,
@@ -30,7 +29,7 @@ from exports.recipes.coco_masks.judging import (
 )
 from exports.recipes.coco_masks.training import ENTRY, SCHEDULE, trained
 from exports.recipes.shipping import SHIPPED, data_folder
-from exports.recipes.trained import ship
+from exports.recipes.trained import alone, arguments, ship
 from exports.weights import sha256_of
 from pipelines.boxmasks import fill
 from pipelines.card import Quality, Weights
@@ -70,16 +69,12 @@ def figures(model: Path, asked: dict[str, list[Asked]], baselines: dict[str, dic
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scratch", type=Path, required=True, help="keeps the training, which goes on where it was")
-    parser.add_argument("--data", type=Path, default=data_folder() / "coco128", help="the folder of coco128")
-    parser.add_argument("--out", type=Path, default=SHIPPED / f"{NAME}.onnx", help="the file to write")
-    arguments = parser.parse_args()
+    given = arguments(__doc__ or "", SHIPPED / f"{NAME}.onnx", data_folder() / "coco128").parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
 
-    checkpoint = trained(arguments.scratch, arguments.data)
-    photographs = load(held_out=True, folder=arguments.data)
+    checkpoint = trained(given.scratch, given.data)
+    photographs = load(held_out=True, folder=given.data)
     detector = build(SHIPPED / f"{DETECTOR}.onnx", {"score": LEAST_SCORE}, provider="cpu")
     asked = {
         "boxes around their outlines": with_true_boxes(photographs),
@@ -100,22 +95,11 @@ def main() -> None:
         replace(find(ENTRY), name=NAME),
         checkpoint,
         weights,
-        verify=links(photographs, arguments.scratch),
+        verify=alone((one.path for one in photographs), given.scratch),
         measure=lambda model: figures(model, asked, baselines),
-        out=arguments.out,
+        out=given.out,
         notes=(f"runs once a box of {DETECTOR}, whose classes and scores it passes on",),
     )
-
-
-def links(photographs: Iterable[Outlined], scratch: Path) -> Path:
-    """A folder of links to these photographs alone, for the comparison with PyTorch."""
-    folder = scratch / "pictures"
-    folder.mkdir(parents=True, exist_ok=True)
-    for photograph in photographs:
-        link = folder / photograph.path.name
-        if not link.exists():
-            link.symlink_to(photograph.path.resolve())
-    return folder
 
 
 if __name__ == "__main__":

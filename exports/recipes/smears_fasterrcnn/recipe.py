@@ -8,9 +8,7 @@ what it needs and what came out.
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import torch
@@ -20,8 +18,7 @@ from exports.recipes import bccd
 from exports.recipes.shipping import SHIPPED, data_folder
 from exports.recipes.smear_yolos import box_quality
 from exports.recipes.smears_fasterrcnn.training import ENTRY, SCHEDULE, trained
-from exports.recipes.smears_semantic.recipe import bccd_pictures
-from exports.recipes.trained import ship
+from exports.recipes.trained import alone, arguments, ship
 from exports.weights import sha256_of
 from pipelines.card import Weights
 
@@ -30,16 +27,12 @@ MEASURED_BY = "exports/recipes/smears_fasterrcnn/recipe.py"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scratch", type=Path, required=True, help="keeps the training, which goes on where it was")
-    parser.add_argument("--data", type=Path, default=data_folder() / "bccd", help="the folder of BCCD")
-    parser.add_argument("--out", type=Path, default=SHIPPED / f"{NAME}.onnx", help="the file to write")
-    arguments = parser.parse_args()
+    given = arguments(__doc__ or "", SHIPPED / f"{NAME}.onnx", data_folder() / "bccd").parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
 
-    checkpoint = trained(arguments.scratch, arguments.data)
-    smears = bccd.load("val", arguments.data)
+    checkpoint = trained(given.scratch, given.data)
+    smears = bccd.load("val", given.data)
     truths = list(bccd.truths(smears))
     weights = Weights(
         source=f"trained by {MEASURED_BY}, {SCHEDULE.epochs} epochs, seed {SCHEDULE.seed}; the backbone from "
@@ -52,9 +45,9 @@ def main() -> None:
         replace(find(ENTRY), name=NAME),
         checkpoint,
         weights,
-        verify=bccd_pictures(smears, arguments.scratch),
+        verify=alone((smear.path for smear in smears), given.scratch),
         measure=lambda model: box_quality(model, truths, MEASURED_BY),
-        out=arguments.out,
+        out=given.out,
     )
 
 

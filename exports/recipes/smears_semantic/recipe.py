@@ -7,10 +7,8 @@ README.md beside this file says what it needs and what came out.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -22,7 +20,7 @@ from exports.recipes import bccd
 from exports.recipes.shipping import SHIPPED, data_folder
 from exports.recipes.smears_masks import CLASSES, UNJUDGED
 from exports.recipes.smears_semantic.training import ENTRY, SCHEDULE, Example, examples, trained
-from exports.recipes.trained import ship
+from exports.recipes.trained import alone, arguments, ship
 from exports.weights import sha256_of
 from pipelines.card import Quality, Weights
 from pipelines.pipeline import Pipeline, build
@@ -77,16 +75,12 @@ def figures(segment: Pipeline, truths: list[Example]) -> tuple[Quality, ...]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scratch", type=Path, required=True, help="keeps the training, which goes on where it was")
-    parser.add_argument("--data", type=Path, default=data_folder() / "bccd", help="the folder of BCCD")
-    parser.add_argument("--out", type=Path, default=SHIPPED / f"{NAME}.onnx", help="the file to write")
-    arguments = parser.parse_args()
+    given = arguments(__doc__ or "", SHIPPED / f"{NAME}.onnx", data_folder() / "bccd").parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
 
-    checkpoint = trained(arguments.scratch, arguments.data)
-    smears = bccd.load("val", arguments.data)
+    checkpoint = trained(given.scratch, given.data)
+    smears = bccd.load("val", given.data)
     truths = examples(smears)
     weights = Weights(
         source=f"trained here, {SCHEDULE.epochs} epochs, seed {SCHEDULE.seed}; the backbone from EfficientNet-Lite0 on "
@@ -99,22 +93,11 @@ def main() -> None:
         replace(find(ENTRY), name=NAME),
         checkpoint,
         weights,
-        verify=bccd_pictures(smears, arguments.scratch),
+        verify=alone((smear.path for smear in smears), given.scratch),
         measure=lambda model: figures(build(model, provider="cpu"), truths),
-        out=arguments.out,
+        out=given.out,
         notes=(NOTE,),
     )
-
-
-def bccd_pictures(smears: Iterable[bccd.Smear], scratch: Path) -> Path:
-    """A folder of links to these smears alone, for the comparison with PyTorch."""
-    folder = scratch / "pictures"
-    folder.mkdir(parents=True, exist_ok=True)
-    for smear in smears:
-        link = folder / smear.path.name
-        if not link.exists():
-            link.symlink_to(smear.path.resolve())
-    return folder
 
 
 if __name__ == "__main__":

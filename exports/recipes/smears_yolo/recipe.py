@@ -8,13 +8,12 @@ what it needs and what came out.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from exports.recipes import bccd
-from exports.recipes.shipping import SHIPPED
+from exports.recipes.shipping import SHIPPED, data_folder
 from exports.recipes.smear_yolos import LICENCE, box_quality, entry
-from exports.recipes.trained import ship
+from exports.recipes.trained import arguments, ship
 from exports.recipes.yolo_training import Schedule, box_lines, train, write_dataset
 from exports.weights import sha256_of
 from pipelines.card import Quality, Weights
@@ -32,14 +31,10 @@ def trained(scratch: Path, data: Path | None = None, schedule: Schedule = SCHEDU
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scratch", type=Path, required=True, help="a folder for the training, kept for going on")
-    parser.add_argument("--data", type=Path, help="the folder of BCCD; by default `bccd` in PIXELMILL_DATA")
-    parser.add_argument("--out", type=Path, default=SHIPPED / f"{NAME}.onnx", help="the file to write")
-    arguments = parser.parse_args()
+    given = arguments(__doc__ or "", SHIPPED / f"{NAME}.onnx", data_folder() / "bccd").parse_args()
 
-    checkpoint = trained(arguments.scratch, arguments.data)
-    truths = list(bccd.truths(bccd.load("val", arguments.data)))
+    checkpoint = trained(given.scratch, given.data)
+    truths = list(bccd.truths(bccd.load("val", given.data)))
 
     def measure(model: Path) -> tuple[Quality, ...]:
         return box_quality(model, truths, MEASURED_BY)
@@ -50,8 +45,8 @@ def main() -> None:
         sha256=sha256_of(checkpoint),
         training_data=f"{bccd.SOURCE}: 205 training smears",
     )
-    pictures = arguments.scratch / "smears" / "images" / "val"
-    ship(entry(BASE, NAME, SCHEDULE.size), checkpoint, weights, pictures, measure, arguments.out)
+    pictures = given.scratch / "smears" / "images" / "val"
+    ship(entry(BASE, NAME, SCHEDULE.size), checkpoint, weights, pictures, measure, given.out)
 
 
 if __name__ == "__main__":

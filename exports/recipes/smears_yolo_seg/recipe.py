@@ -8,15 +8,14 @@ the same folder is given again. README.md beside this file says what it needs an
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from exports.recipes import bccd
 from exports.recipes.mask_accuracy import MaskTruth, mask_map
-from exports.recipes.shipping import SHIPPED
+from exports.recipes.shipping import SHIPPED, data_folder
 from exports.recipes.smear_yolos import LICENCE, METRIC, entry
 from exports.recipes.smears_yolo_seg.polygons import polygon_lines, truth
-from exports.recipes.trained import ship
+from exports.recipes.trained import arguments, ship
 from exports.recipes.yolo_training import Schedule, train, write_dataset
 from exports.weights import sha256_of
 from pipelines.card import Quality, Weights
@@ -51,16 +50,13 @@ def mask_quality(model: Path, truths: list[MaskTruth]) -> tuple[Quality, ...]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scratch", type=Path, required=True, help="a folder for the training, kept for going on")
+    parser = arguments(__doc__ or "", SHIPPED / f"{NAME}.onnx", data_folder() / "bccd")
     parser.add_argument("--detector", type=Path, required=True, help="the scratch folder of the recipe smears_yolo")
-    parser.add_argument("--data", type=Path, help="the folder of BCCD; by default `bccd` in PIXELMILL_DATA")
-    parser.add_argument("--out", type=Path, default=SHIPPED / f"{NAME}.onnx", help="the file to write")
-    arguments = parser.parse_args()
+    given = parser.parse_args()
 
-    detector = arguments.detector / "run" / "weights" / "last.pt"
-    checkpoint = trained(arguments.scratch, detector, arguments.data)
-    truths = [truth(smear) for smear in bccd.load("val", arguments.data)]
+    detector = given.detector / "run" / "weights" / "last.pt"
+    checkpoint = trained(given.scratch, detector, given.data)
+    truths = [truth(smear) for smear in bccd.load("val", given.data)]
     weights = Weights(
         source=f"trained by {MEASURED_BY} from the weights of smears-yolo, {SCHEDULE.epochs} epochs, seed "
         f"{SCHEDULE.seed}",
@@ -69,10 +65,8 @@ def main() -> None:
         training_data=f"{bccd.SOURCE}: 205 training smears; {DERIVED}",
     )
     network = entry(BASE, NAME, SCHEDULE.size)
-    pictures = arguments.scratch / "smears" / "images" / "val"
-    ship(
-        network, checkpoint, weights, pictures, lambda model: mask_quality(model, truths), arguments.out, notes=(NOTE,)
-    )
+    pictures = given.scratch / "smears" / "images" / "val"
+    ship(network, checkpoint, weights, pictures, lambda model: mask_quality(model, truths), given.out, notes=(NOTE,))
 
 
 if __name__ == "__main__":
