@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import subprocess
 import time
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.redis_server import RedisServer
-from tests.system import service
 from tests.system.processes import (
     alive_of,
     descendants,
@@ -36,7 +37,19 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return photographs(tmp_path_factory.mktemp("service") / "photos", IMAGES)
 
 
-worker_on = partial(service.worker_on, processes=2)
+@contextlib.contextmanager
+def worker_on(server: RedisServer, *roots: Path) -> Iterator[psutil.Process]:
+    """A worker started by hand, ready for work; ended as an operator would end it."""
+    options = [option for root in roots for option in ("--root", str(root))]
+    with started("worker", "--broker", server.url, *options, "--processes", "2") as process:
+        family = psutil.Process(process.pid)
+        until(lambda: len(descendants(process.pid)) >= 2 or process.poll() is not None, "the worker has its children")
+        assert process.poll() is None
+        yield family
+        with contextlib.suppress(psutil.NoSuchProcess):
+            family.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(20)
 
 
 def test_a_run_uses_the_configured_service_and_starts_nothing_of_its_own(
