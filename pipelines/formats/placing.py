@@ -36,7 +36,9 @@ def stems(image: str, avoid: str = "") -> Iterator[str]:
     mark = "~" + hashlib.sha256(image.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     *folders, name = [_safe(part) for part in image.split("/")]
     folder = "".join(f"{part}_/" if part == avoid else f"{part}/" for part in folders)
-    stem = (PurePosixPath(name).stem or name).strip()  # lists of names are read with their edges stripped
+    stem = PurePosixPath(name).stem.strip()  # lists of names are read with their edges stripped
+    if stem in ("", ".", ".."):  # `...jpg`
+        stem = name
     if "/".join([*folders, name]) == image and name.startswith(stem):
         yield folder + stem
         yield folder + name

@@ -47,6 +47,9 @@ def test_no_two_images_share_a_file_and_none_is_outside(images: list[str]) -> No
 
 
 @given(PARTS.map("".join))
+@example("...jpg")
+@example("..jpg")
+@example(". .jpg")
 def test_names_stay_in_the_folder_and_survive_a_list_of_names(image: str) -> None:
     for name in stems(image):
         assert ".." not in PurePosixPath(name).parts
