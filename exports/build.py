@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from exports.cached import note
 from exports.catalog.entry import Entry
+from exports.download import sha256_of
 from exports.errors import WeightsError
 from exports.libraries import torch
 from exports.statedict import fill, in_order, load_state_dict, untrusted
-from exports.weights import fetch, sha256_of
+from exports.weights import fetch
 from pipelines.card import InputSpec, Weights
 from pipelines.errors import ParameterError
 
@@ -57,7 +59,8 @@ def build(
 ) -> Built:
     """Build a network in eval mode, float32, on the CPU.
 
-    weights: "official", "random", or the path of a checkpoint (safetensors, or what `torch.save` wrote).
+    weights: "official", "random", or the path of a checkpoint (safetensors, what `torch.save` wrote, or an ONNX file of
+        this network).
     trust: open a pickle of whole objects (Ultralytics `.pt`), which can run code from the file.
     size: height and width in pixels the network is to work at, see `sized`; None for its own. It only matters to those
         that resize inside.
@@ -165,6 +168,7 @@ def _fill_official(network: Module, entry: Entry, *, trust: bool) -> Weights:
     if source.pickled and not trust:  # said before anything is downloaded
         raise untrusted(source.file)
     path = fetch(source)
+    note(path, entry)
     state = load_state_dict(path, trust=trust)
     bundled = source.bundled
     from_package = bundled is not None and path == bundled.locate()

@@ -78,7 +78,8 @@ def show(outcome: Outcome) -> None:
 
     console = Console() if Console().is_terminal else Console(width=110)
     card = outcome.card
-    table = Table(title=f"{card.name}: {card.task}, {card.precision}, weights {card.weights.source.rsplit('/', 1)[-1]}",
+    weights = card.weights.source.rsplit("/", 1)[-1].rstrip(")")  # the file's name: `PACKAGE (FOLDER/FILE)`, or a URL
+    table = Table(title=f"{card.name}: {card.task}, {card.precision}, weights {weights}",
                   title_justify="left", show_header=False)  # fmt: skip
     table.add_column(style="bold")
     table.add_column(overflow="fold")

@@ -74,7 +74,7 @@ def torch_maps(network: Module, tensor: FloatArray, spec: InputSpec, layers: Seq
     finally:
         for hook in hooks:
             hook.remove()
-    return {name: _as_map(name, kept.get(name)) for name in chosen}
+    return _maps({name: kept.get(name) for name in chosen}, asked=bool(layers))
 
 
 def onnx_maps(path: Path, tensor: FloatArray, layers: Sequence[str]) -> Maps:
@@ -92,7 +92,7 @@ def onnx_maps(path: Path, tensor: FloatArray, layers: Sequence[str]) -> Maps:
     model.graph.output.extend(onnx.ValueInfoProto(name=o) for o in dict.fromkeys(wanted.values()) if o not in already)
     session = runtime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     outputs = session.run(list(wanted.values()), {session.get_inputs()[0].name: tensor})
-    return {name: _as_map(name, output) for name, output in zip(wanted, outputs, strict=True)}
+    return _maps(dict(zip(wanted, outputs, strict=True)), asked=bool(layers))
 
 
 def onnx_spec(path: Path, size: tuple[int, int] | None = None) -> InputSpec:
@@ -163,6 +163,20 @@ def _check(chosen: Sequence[str], known: Mapping[str, Any]) -> None:
             near = difflib.get_close_matches(name, known, n=3)
             hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "`pixelmill describe` lists them"
             raise ParameterError(f"the network has no layer {name!r}: {hint}")
+
+
+def _maps(outputs: Mapping[str, Any], *, asked: bool) -> Maps:
+    """The maps of every layer; one not asked for that has none (LeNet-5's last, 1×1) is left out."""
+    maps: dict[str, FloatArray] = {}
+    for name, output in outputs.items():
+        try:
+            maps[name] = _as_map(name, output)
+        except DescribeError:
+            if asked:
+                raise
+    if not maps:
+        raise DescribeError("no convolution of this network gives maps that could be drawn: name layers with --layers")
+    return maps
 
 
 def _as_map(name: str, output: Any) -> FloatArray:

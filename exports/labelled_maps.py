@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from exports.labelled import class_names, pictures_in, upright_size
+from exports.libraries import library, torch
 from exports.pictures import PICTURE_FOLDERS
 from pipelines.errors import ParameterError
 from pipelines.pipeline import Pipeline
@@ -99,28 +100,18 @@ def labelled_maps(folder: Path, names: Sequence[str]) -> list[MapTruth] | None:
 def mean_iou(segment: Pipeline, truths: Iterable[MapTruth]) -> float:
     """Measure the mean over classes of intersection over union, all pixels of all pictures together.
 
-    Classes that no picture holds are left out of the mean, as Ultralytics' own metric does (a test compares both).
+    Ultralytics' metric counts; classes that no picture holds are left out of its mean.
     Source: Everingham et al., "The Pascal Visual Object Classes Challenge: A Retrospective", 2015, section 4.1.4.
     """
-    classes = len(segment.card.names)
-    counts = np.zeros((classes, classes), np.int64)  # row = right class, column = found class
-    truths = list(truths)
+    metrics = library("ultralytics.utils.metrics").SemanticMetrics(dict(enumerate(segment.card.names)))
+    from_numpy, truths = torch().from_numpy, list(truths)
     for result, truth in zip(segment.map(truth.path for truth in truths), truths, strict=True):
         if not isinstance(result.found, SemanticMask):
             raise TypeError(f"{result.image} gave {result.error or result.found!r}, not a class map")
-        right = truth.class_map()
-        judged = right != UNJUDGED
-        pairs = right[judged].astype(np.int64) * classes + result.found.class_map[judged]
-        counts += np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
-    return iou_of(counts)
-
-
-def iou_of(counts: NDArray[np.int64]) -> float:
-    """Mean IoU of (C, C) pixel counts, row = right class, column = found class; 0 if there are none."""
-    both = np.diag(counts)
-    present = counts.sum(axis=1) > 0
-    union = counts.sum(axis=0) + counts.sum(axis=1) - both
-    return float((both[present] / union[present]).mean()) if present.any() else 0.0
+        found, right = (map_[None].astype(np.int64) for map_ in (result.found.class_map, truth.class_map()))
+        metrics.update_stats(from_numpy(found), from_numpy(right))  # which leaves out 255, our `UNJUDGED`
+    metrics.process()
+    return float(metrics.miou)
 
 
 def _meaning(described: dict[int, str], names: Sequence[str]) -> NDArray[np.uint8]:

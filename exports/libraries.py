@@ -15,7 +15,7 @@ import warnings
 from typing import Any
 
 from exports.errors import MissingLibraryError
-from exports.folders import cache_folder
+from pipelines.folders import cache_folder
 
 _INSTALL = "pip install 'pixelmill[export]'"
 

@@ -10,15 +10,16 @@ from pathlib import Path
 import click
 
 from exports.catalog import Entry, catalog
-from exports.folders import mirror, weights_folder
+from exports.folders import mirror
 from exports.weights import WeightSource
+from pipelines.folders import weights_folder
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
     """A network, in words.
 
-    weights: "cached", "in the mirror", "in PACKAGE", "to install", "to download", or "none published".
+    weights: "cached", "in the mirror", "shipped", "in PACKAGE", "to install", "to download", or "none published".
     megabytes: of the weights, where they are on this machine. published: what its makers measured.
     """
 
@@ -85,5 +86,5 @@ def _place(source: WeightSource) -> tuple[str, Path | None]:
     if (file := weights_folder() / source.file).is_file():
         return "cached", file
     if source.bundled and (inside := source.bundled.locate()):
-        return f"in {source.bundled.package}", inside
+        return "shipped" if source.bundled.package == "pipelines" else f"in {source.bundled.package}", inside
     return ("to download" if source.url else "to install"), None

@@ -19,12 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 from exports.errors import WeightsError
 from exports.libraries import library, torch
+from pipelines.errors import ModelError
+from pipelines.safety import check_model
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Module
 
 _SHOWN = 3  # keys named in an error
+_EXPORTED = "network."  # what the exporter puts before the name of every tensor of a network
 # Under which of these a training script keeps its weights inside a checkpoint.
 _INSIDE = ("state_dict", "model_state_dict", "netG_state_dict", "netD_state_dict", "model")
 
@@ -37,7 +40,13 @@ def load_state_dict(path: Path, *, trust: bool = False) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise WeightsError(f"there is no file of weights {path}")
-    loaded = _safetensors(path) if path.suffix == ".safetensors" else _pickle(path, trust=trust)
+    match path.suffix:
+        case ".safetensors":
+            loaded: Any = _safetensors(path)
+        case ".onnx":
+            loaded = _onnx(path)
+        case _:
+            loaded = _pickle(path, trust=trust)
     return {name: t.float() if t.is_floating_point() else t for name, t in _tensors(loaded, path).items()}
 
 
@@ -97,6 +106,23 @@ def _safetensors(path: Path) -> Mapping[str, Any]:
     except Exception as error:  # the reader's own error type is not public
         raise WeightsError(f"{path} is no whole safetensors file: {error}") from error
     return loaded
+
+
+def _onnx(path: Path) -> Mapping[str, Any]:
+    """The weights of a network that was exported as it stands: folded layers and quantised ones have lost theirs."""
+    try:
+        check_model(path)
+    except ModelError as error:
+        raise WeightsError(str(error)) from error
+    from_numpy, onnx = torch().from_numpy, library("onnx")
+    tensors = {
+        tensor.name.removeprefix(_EXPORTED): from_numpy(onnx.numpy_helper.to_array(tensor).copy())
+        for tensor in onnx.load(str(path)).graph.initializer
+        if tensor.name.startswith(_EXPORTED)
+    }
+    if not tensors:
+        raise WeightsError(f"{path} holds no weights under the names of a network: take the checkpoint it came from")
+    return tensors
 
 
 def _pickle(path: Path, *, trust: bool) -> Any:

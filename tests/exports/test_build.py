@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,8 +13,11 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from exports.build import build, example, sized  # noqa: E402
-from exports.catalog import catalog, find  # noqa: E402
+from exports.catalog import Published, catalog, find  # noqa: E402
+from exports.download import sha256_of  # noqa: E402
 from exports.errors import WeightsError  # noqa: E402
+from exports.statedict import load_state_dict  # noqa: E402
+from exports.weights import WeightSource  # noqa: E402
 from pipelines.errors import ParameterError  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -52,8 +57,8 @@ def test_official_weights_without_a_network_say_where_to_put_the_file() -> None:
 
 
 def test_a_network_nobody_published_weights_for_says_so() -> None:
-    with pytest.raises(WeightsError, match="nobody published weights for 'lenet5'"):
-        build(find("lenet5"), "official")
+    with pytest.raises(WeightsError, match="nobody published weights for 'transformer-net'"):
+        build(find("transformer-net"), "official")
 
 
 def test_official_ultralytics_weights_ask_for_trust_before_they_are_downloaded() -> None:
@@ -180,3 +185,32 @@ def test_every_entry_that_resizes_inside_takes_another_size() -> None:
     network = build(detectors[0], "random", size=(96, 160)).network
 
     assert (network.transform.min_size, network.transform.max_size) == ((96,), 160)
+
+
+@pytest.mark.parametrize("name", ["lenet5", "lenet5-embedding", "lenet5-pyramid"])
+def test_lenet5_and_its_backbones_have_the_shipped_models_weights(name: str) -> None:
+    from pipelines.catalog import SHIPPED
+
+    trained = load_state_dict(SHIPPED / "lenet5.onnx")
+
+    built = build(find(name), "official")
+
+    first = next(tensor for tensor in built.network.parameters() if tensor.shape == (6, 1, 5, 5))
+    assert torch.equal(first, trained["c1.weight"])
+    assert built.weights.licence.startswith("CC BY-SA 3.0")
+
+
+def test_cached_weights_are_noted_for_the_list_of_models(tmp_path: Path) -> None:
+    from pipelines.folders import weights_folder
+
+    entry = find("lenet5")
+    weights_folder().mkdir(parents=True)
+    cached = weights_folder() / "digits.pth"
+    torch.save(build(entry, "random").network.state_dict(), cached)
+    source = WeightSource("digits.pth", None, sha256_of(cached), "MIT", "nothing")
+    facts = replace(entry.facts(), weights=source, published=(Published("top-1", 0.5, "noise", "a test"),))
+
+    build(replace(entry, facts=lambda: facts), "official")
+
+    noted = json.loads((weights_folder() / "digits.pth.json").read_text())
+    assert noted == {"network": "lenet5", "task": "classify", "published": ["top-1 0.5"], "licence": "MIT"}

@@ -9,6 +9,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -311,8 +312,6 @@ def test_feature_maps_are_the_activations_of_the_layer_asked_for(tmp_path: Path,
 
 @pytest.mark.torch
 def test_feature_maps_are_drawn_into_a_whole_png(tmp_path: Path) -> None:
-    import cv2
-
     picture = np.random.default_rng(5).integers(0, 255, (60, 90, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "in.png"), picture)
     arguments = ["resnet18", "--weights", "random", "--image", str(tmp_path / "in.png"), "--imgsz", "64"]
@@ -330,6 +329,19 @@ def test_feature_maps_are_drawn_into_a_whole_png(tmp_path: Path) -> None:
 
 
 @pytest.mark.torch
+@pytest.mark.torch
+def test_lenet5_is_drawn_with_its_trained_weights_and_without_its_last_convolution(tmp_path: Path) -> None:
+    digit = np.full((28, 28), 0, np.uint8)
+    digit[4:24, 12:16] = 255
+    cv2.imwrite(str(tmp_path / "one.png"), digit)
+
+    arguments = ["lenet5", "--image", str(tmp_path / "one.png"), "--out", str(tmp_path / "maps.png")]
+    done = CliRunner().invoke(command, arguments, catch_exceptions=False)
+
+    assert done.output.startswith("2 layers of lenet5 drawn")  # C5 gives one pixel a map
+    assert cv2.imread(str(tmp_path / "maps.png")) is not None
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -343,8 +355,6 @@ def test_feature_maps_are_drawn_into_a_whole_png(tmp_path: Path) -> None:
 def test_what_cannot_be_drawn_is_one_clear_sentence_and_writes_nothing(
     arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import cv2
-
     monkeypatch.chdir(tmp_path)
     cv2.imwrite("in.png", np.zeros((40, 40, 3), np.uint8))
 

@@ -37,7 +37,8 @@ def test_every_network_is_listed_with_task_accuracy_and_licence(nowhere: Path) -
     assert list(listed) == [entry.name for entry in catalog()]
     assert listed["fcn-resnet50"]["published"] == ["mIoU 0.605", "pixel accuracy 0.914"]
     assert listed["yolo11n"]["needs_trust"] is True
-    assert listed["lenet5"]["weights"] == "none published"
+    assert listed["lenet5"]["weights"] == "shipped"
+    assert listed["transformer-net"]["weights"] == "none published"
     assert "BSD" in str(listed["resnet18"]["licence"])
 
 

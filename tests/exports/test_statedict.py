@@ -132,3 +132,20 @@ def test_tensors_under_other_names_are_matched_in_order_and_by_shape() -> None:
         in_order(dict(list(renamed.items())[:5]), network())
     with pytest.raises(WeightsError, match=r"'layer.0' of the file"):
         in_order({**renamed, "layer.0": torch.zeros(1)}, network())
+
+
+def test_an_exported_file_gives_its_weights_back_under_the_networks_names() -> None:
+    from exports.networks.lenet5 import lenet5
+    from pipelines.catalog import SHIPPED
+
+    state = load_state_dict(SHIPPED / "lenet5.onnx")
+
+    fill(lenet5(), state)
+    assert state["output.bias"].shape == (10,)
+
+
+def test_an_onnx_file_without_a_networks_names_is_refused() -> None:
+    from pipelines.catalog import SHIPPED
+
+    with pytest.raises(WeightsError, match=r"selfie\.onnx holds no weights under the names of a network"):
+        load_state_dict(SHIPPED / "selfie.onnx")

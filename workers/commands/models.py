@@ -6,9 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from pydantic import BaseModel
 
 if TYPE_CHECKING:
     from pipelines.card import Card
+
+
+class _Noted(BaseModel):
+    """What an export noted beside weights it fetched."""
+
+    network: str | None = None
+    task: str | None = None
+    published: list[str] = []
+    licence: str | None = None
 
 
 @click.command(
@@ -26,7 +36,8 @@ Examples:
 @click.option("--shipped", is_flag=True, help="Only the models that come with Pixelmill.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def models(name: str | None, task: str | None, shipped: bool, as_json: bool) -> None:
-    """List the models known by name: shipped ones, your own exports, and those in PIXELMILL_MODELS.
+    """List the models known by name: shipped ones, your own exports, and those in PIXELMILL_MODELS; then the networks
+    whose weights are cached and only wait for `pixelmill export`.
 
     With NAME (or the path of an .onnx file) print its whole card: source, licence, training data, measured quality,
     agreement with the network it was exported from.
@@ -48,6 +59,8 @@ def models(name: str | None, task: str | None, shipped: bool, as_json: bool) -> 
             continue
         if task is None or row["task"] == task:
             rows.append(row)
+    if not shipped:
+        rows += [row for row in _cached() if task is None or row["task"] == task]
     if as_json:
         _print_json(rows)
     else:
@@ -77,11 +90,44 @@ def _row(path: Path, where: str) -> dict[str, Any]:
         "classes": len(card.names),
         "input": _input(card),
         "quality": [f"{quality.metric} {quality.value:g}" for quality in card.quality],
+        "published": [],
         "licence": card.weights.licence,
         "where": where,
         "path": str(path),
         "sha256": model_checksum(path),
     }
+
+
+def _cached() -> list[dict[str, Any]]:
+    """Weights that exports fetched, from the notes that lie beside them (`exports.cached`)."""
+    from pipelines.folders import weights_folder
+
+    rows = []
+    for path in sorted(weights_folder().glob("*")):
+        if path.suffix in (".json", ".part") or not path.is_file():
+            continue
+        try:
+            noted = _Noted.model_validate_json(path.with_name(path.name + ".json").read_bytes())
+        except (OSError, ValueError):  # put there by hand and not used yet, or damaged
+            noted = _Noted()
+        rows.append(
+            {
+                "name": noted.network or path.name,
+                "task": noted.task,
+                "pipelines": [],
+                "megabytes": round(path.stat().st_size / 1e6, 1),
+                "precision": None,
+                "classes": None,
+                "input": None,
+                "quality": [],
+                "published": noted.published,
+                "licence": noted.licence,
+                "where": "cached weights",
+                "path": str(path),
+                "sha256": None,
+            }
+        )
+    return rows
 
 
 def _input(card: Card) -> str:
@@ -130,18 +176,18 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in ("model", "runs in", "MB", "classes", "input", "measured", "licence", "where"):
+    for heading in ("model", "runs in", "MB", "classes", "input", "accuracy", "licence", "where"):
         right = heading in ("MB", "classes")
         table.add_column(heading, justify="right" if right else "left", no_wrap=heading == "model", overflow="fold")
     for row in rows:
         table.add_row(
             row["name"],
-            ", ".join(row["pipelines"]) or f"({row['task']})",
+            ", ".join(row["pipelines"]) or (f"({row['task']})" if row["task"] else ""),
             f"{row['megabytes']:.1f}",
-            str(row["classes"]),
-            row["input"],
-            row["quality"][0] if row["quality"] else "",
-            row["licence"].partition(" ")[0].rstrip(";,"),
+            str(row["classes"] or ""),
+            row["input"] or "",
+            _accuracy(row),
+            (row["licence"] or "").partition(" ")[0].rstrip(";,"),
             row["where"],
         )
     console = Console()
@@ -150,6 +196,13 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         "\n[dim]pixelmill models NAME prints a whole card, pixelmill run PIPELINE SRC --model NAME runs it; pixelmill "
         "export --list: what else can become a model, and whose weights are cached[/dim]"
     )
+
+
+def _accuracy(row: dict[str, Any]) -> str:
+    """The first figure: measured here, or said by the network's makers."""
+    if row["quality"]:
+        return str(row["quality"][0])
+    return f"published: {row['published'][0]}" if row["published"] else ""
 
 
 def _print_json(value: Any) -> None:

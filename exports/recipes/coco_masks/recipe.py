@@ -17,6 +17,7 @@ import cv2
 import torch
 
 from exports.catalog import find
+from exports.download import sha256_of
 from exports.recipes.coco_masks.data import HELD_OUT, load
 from exports.recipes.coco_masks.judging import (
     LEAST_SCORE,
@@ -30,7 +31,6 @@ from exports.recipes.coco_masks.judging import (
 from exports.recipes.coco_masks.training import ENTRY, SCHEDULE, trained
 from exports.recipes.shipping import SHIPPED, data_folder
 from exports.recipes.trained import alone, arguments, ship
-from exports.weights import sha256_of
 from pipelines.boxmasks import fill
 from pipelines.card import Quality, Weights
 from pipelines.pipeline import build

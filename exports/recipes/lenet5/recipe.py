@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from exports.catalog import find
+from exports.download import sha256_of
 from exports.networks.lenet5 import lenet5
 from exports.recipes.shipping import SHIPPED, data_folder
 from exports.recipes.trained import ship
-from exports.weights import sha256_of
 from pipelines.card import InputSpec, Quality, Weights
 from pipelines.geometry import fit, plan_fit
 from pipelines.pipeline import Pipeline, build

@@ -14,12 +14,12 @@ import cv2
 import torch
 
 from exports.catalog import find
+from exports.download import sha256_of
 from exports.recipes import bccd
 from exports.recipes.shipping import SHIPPED, data_folder
 from exports.recipes.smear_yolos import box_quality
 from exports.recipes.smears_fasterrcnn.training import ENTRY, SCHEDULE, trained
 from exports.recipes.trained import alone, arguments, ship
-from exports.weights import sha256_of
 from pipelines.card import Weights
 
 NAME = "smears-fasterrcnn"

@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 
 from exports.catalog import find
+from exports.download import sha256_of
 from exports.recipes import bccd
 from exports.recipes.shipping import SHIPPED, data_folder
 from exports.recipes.smears_masks import CLASSES, UNJUDGED
 from exports.recipes.smears_semantic.training import ENTRY, SCHEDULE, Example, examples, trained
 from exports.recipes.trained import alone, arguments, ship
-from exports.weights import sha256_of
 from pipelines.card import Quality, Weights
 from pipelines.pipeline import Pipeline, build
 from pipelines.results import SemanticMask

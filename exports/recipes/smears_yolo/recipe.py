@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from exports.download import sha256_of
 from exports.recipes import bccd
 from exports.recipes.shipping import SHIPPED, data_folder
 from exports.recipes.smear_yolos import LICENCE, box_quality, entry
 from exports.recipes.trained import arguments, ship
 from exports.recipes.yolo_training import Schedule, box_lines, train, write_dataset
-from exports.weights import sha256_of
 from pipelines.card import Quality, Weights
 
 NAME = "smears-yolo"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from exports.download import sha256_of
 from exports.recipes import bccd
 from exports.recipes.mask_accuracy import MaskTruth, mask_map
 from exports.recipes.shipping import SHIPPED, data_folder
@@ -17,7 +18,6 @@ from exports.recipes.smear_yolos import LICENCE, METRIC, entry
 from exports.recipes.smears_yolo_seg.polygons import polygon_lines, truth
 from exports.recipes.trained import arguments, ship
 from exports.recipes.yolo_training import Schedule, train, write_dataset
-from exports.weights import sha256_of
 from pipelines.card import Quality, Weights
 from pipelines.pipeline import build
 
