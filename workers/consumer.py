@@ -21,6 +21,8 @@ from kombu.exceptions import OperationalError
 from workers import transport
 from workers.deadletters import DeadLetters
 from workers.errors import BrokerError
+from workers.limits import resident_bytes
+from workers.loaded import process_name
 from workers.request import Parent
 from workers.roll import Roll
 from workers.settings import settings
@@ -129,12 +131,16 @@ class Rounds(StartStopStep):  # type: ignore[misc]
         processes = consumer.pool.num_processes
         busy = len(worker_state.reserved_requests)
         unseen = time.monotonic() - transport.Watch.polled if self._polls and busy < processes else 0.0
+        pids = [process.pid for process in consumer.pool._pool._pool]
+        memory = sum(resident_bytes(pid) for pid in (*pids, "self"))
         return {
             "pid": os.getpid(),
             "queue": settings().queue,
             "processes": processes,
             "busy": busy,
             "idle_for": round(unseen, 1),
+            "members": [process_name(pid) for pid in pids],
+            "memory_mb": round(memory / 2**20, 1),
         }
 
 

@@ -123,14 +123,14 @@ def new_job_id() -> str:
 
 def new_attempt() -> str:
     """A token that names one attempt and the process that makes it: place, process id, random."""
-    return f"{_place()}:{os.getpid()}:{secrets.token_hex(6)}"
+    return f"{place()}:{os.getpid()}:{secrets.token_hex(6)}"
 
 
 def process_of_attempt(token: str) -> int | None:
     """The process that made this attempt, if it ran where this one does."""
-    place, _, rest = token.partition(":")
+    where, _, rest = token.partition(":")
     pid = rest.partition(":")[0]
-    return int(pid) if place == _place() and pid.isdecimal() else None
+    return int(pid) if where == place() and pid.isdecimal() else None
 
 
 def attempt_is_dead(token: str, *, unreaped: bool = True) -> bool:
@@ -160,7 +160,7 @@ def _is_zombie(pid: int) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _place() -> str:
+def place() -> str:
     """Where process ids mean the same: a machine since it was started, and a container in it.
 
     The host's name alone would not do: containers may share it, or bear the name of another machine.

@@ -78,9 +78,9 @@ class Watchdog:
             return
 
 
-def resident_bytes() -> int:
-    """Memory this process occupies; 0 where that can't be known (not Linux)."""
+def resident_bytes(pid: int | str = "self") -> int:
+    """Memory a process occupies, this one if none is named; 0 where that can't be known (gone, or not Linux)."""
     try:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError):
         return 0

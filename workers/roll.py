@@ -17,7 +17,8 @@ UNPOLLED_SECONDS = 10.0  # nor is one that is free and has not looked into the q
 class Worker:
     """One worker. silent: seconds since it answered. idle_for: since it, being free, looked into the queues.
 
-    busy: messages it holds, out of `processes`.
+    busy: messages it holds, out of `processes`. members: its pool processes, by `workers.loaded.process_name`.
+    memory_mb: of all its processes.
     """
 
     name: str
@@ -25,6 +26,8 @@ class Worker:
     idle_for: float
     processes: int
     busy: int
+    members: tuple[str, ...] = ()
+    memory_mb: float = 0.0
 
     @property
     def is_ready(self) -> bool:
@@ -55,7 +58,9 @@ class Roll:
             if silent > GONE_SECONDS:
                 self._redis.hdel(self._key, name)
             else:
-                found.append(Worker(name, silent, about["idle_for"], about["processes"], about["busy"]))
+                counts = about["idle_for"], about["processes"], about["busy"]
+                members = tuple(about.get("members", ()))
+                found.append(Worker(name, silent, *counts, members, about.get("memory_mb", 0.0)))
         return found
 
     def _now(self) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from workers.loaded import LoadedModel, loaded_by
 from workers.registry import Registry
 from workers.roll import Roll
 from workers.settings import without_password
@@ -16,13 +17,18 @@ _JOBS_COUNTED = 200
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """One worker. busy: messages it holds, of `processes`. ready: its consume loop turns and takes messages."""
+    """One worker. busy: messages it holds, of `processes`. ready: its consume loop turns and takes messages.
+
+    loaded: the models its processes hold, with the provider that serves. memory_mb: of all its processes.
+    """
 
     name: str
     processes: int
     busy: int
     ready: bool
     silent_seconds: float
+    loaded: tuple[LoadedModel, ...]
+    memory_mb: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,8 @@ def service_status(registry: Registry, queue: str) -> ServiceStatus:
     for status in known:
         for code, count in status.failed_by_code.items():
             failed[code] = failed.get(code, 0) + count
+    workers = Roll(store, queue).workers()
+    loaded = loaded_by(store, queue, {one.name: one.members for one in workers})
     name = "Valkey" if "valkey_version" in info else "Redis"
     return ServiceStatus(
         broker=without_password(store.url),
@@ -69,8 +77,10 @@ def service_status(registry: Registry, queue: str) -> ServiceStatus:
         memory_mb=round(info.get("used_memory", 0) / 2**20, 2),
         queue=queue,
         workers=tuple(
-            WorkerStatus(one.name, one.processes, one.busy, one.is_ready, round(one.silent, 1))
-            for one in Roll(store, queue).workers()
+            WorkerStatus(
+                one.name, one.processes, one.busy, one.is_ready, round(one.silent, 1), loaded[one.name], one.memory_mb
+            )
+            for one in workers
         ),
         waiting={str(name): depth for name, depth in store.waiting(queue).items()},
         oldest_seconds={key: round(value, 1) for key, value in store.oldest_waiting(queue).items()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -9,6 +10,7 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
+import redis
 from pydantic import ValidationError
 
 from pipelines.card import first_error
@@ -18,6 +20,7 @@ from workers.closing import close_job
 from workers.deadletters import DeadLetters
 from workers.jobs import Close, JobSpec, Shard
 from workers.limits import Limits
+from workers.loaded import Teller
 from workers.patience import patiently
 from workers.publish import publish
 from workers.queues import queue_for
@@ -35,6 +38,7 @@ MODELS_KEPT = 2
 
 _pipelines: dict[str, Pipeline] = {}
 _opening = Lock()
+_teller = Teller()
 _store: JobStore | None = None
 
 
@@ -116,6 +120,7 @@ def open_pipeline(spec: JobSpec) -> Pipeline:
     with _opening:
         if key in _pipelines:
             _pipelines[key] = _pipelines.pop(key)  # most recently used last
+            _tell()
             return _pipelines[key]
         while len(_pipelines) >= MODELS_KEPT:
             del _pipelines[next(iter(_pipelines))]
@@ -137,7 +142,14 @@ def open_pipeline(spec: JobSpec) -> Pipeline:
         if pipeline.session.on_gpu:
             pipeline.warm()
         _pipelines[key] = pipeline
+        _tell()
         return pipeline
+
+
+def _tell() -> None:
+    """Let `pixelmill status` know what is loaded; a store that is away will be told another time."""
+    with contextlib.suppress(redis.RedisError):
+        _teller.tell(store(), settings().queue, _pipelines.values())
 
 
 def warm_up() -> None:

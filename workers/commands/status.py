@@ -42,7 +42,11 @@ def _say_service(service: ServiceStatus) -> str:
     lines = [f"broker   {service.broker}, {service.server}, {service.memory_mb:.1f} MB"]
     for worker in service.workers:
         ready = "ready" if worker.ready else f"not ready: silent for {worker.silent_seconds:.0f} s"
-        lines.append(f"worker   {worker.name}: {worker.busy} of {worker.processes} processes at work, {ready}")
+        at_work = f"{worker.busy} of {worker.processes} processes at work, {worker.memory_mb:.0f} MB"
+        lines.append(f"worker   {worker.name}: {at_work}, {ready}")
+        for model in worker.loaded:
+            serves = f"{model.pipeline} with {model.model}, {model.provider}"
+            lines.append(f"         {serves}, in {model.processes} process{'es' if model.processes > 1 else ''}")
     if not service.workers:
         lines.append("worker   none: `pixelmill worker` starts one")
     waiting = [
