@@ -57,3 +57,12 @@ def test_weights_without_a_readable_note_are_listed_by_their_file(weights: Path,
         (weights / "net.pth.json").write_text(note)
 
     assert [row["name"] for row in rows() if row["where"] == "cached weights"] == ["net.pth"]
+
+
+def test_a_card_is_printed_in_words(weights: Path) -> None:
+    done = CliRunner().invoke(models, ["lenet5"], env={"COLUMNS": "250"}, catch_exceptions=False)
+
+    lines = [" ".join(line.split()) for line in done.output.splitlines()]
+    assert "quality: top-1 0.9911 on 10,000 images: the test digits of MNIST, never trained on" in lines
+    assert "parity: passed yes" in lines
+    assert not {"{", "["} & set(done.output)

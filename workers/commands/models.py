@@ -162,13 +162,24 @@ def _show_one(name: str, as_json: bool) -> None:
         ("licence", card.weights.licence),
         ("training data", card.weights.training_data or "not stated"),
         *((f"quality: {q.metric}", f"{q.value:g} on {q.images:,} images: {q.data}") for q in card.quality),
-        *((f"parity: {key}", str(value)) for key, value in card.parity.items()),
+        *((f"parity: {key.replace('_', ' ')}", _plain(value)) for key, value in card.parity.items() if value != []),
         *(("note", note) for note in card.notes),
         ("made by", card.exporter),
     ]
     for label, fact in facts:
         table.add_row(f"[bold]{label}[/bold]", fact)
     Console().print(table)
+
+
+def _plain(value: Any) -> str:
+    """A value of the card's JSON as people write it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return "; ".join(f"{key.replace('_', ' ')} {_plain(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
