@@ -7,6 +7,7 @@ worker's parent process must stay light and fork clean children. Sessions are bu
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from threading import Event
 from typing import Any
 
@@ -66,6 +67,7 @@ def make_app(broker: str | None = None) -> Celery:
 
 app = make_app()
 _stewards: list[Event] = []
+at_ready: list[Callable[[], None]] = []  # what else a worker's parent starts once its children are there
 
 
 def worker_queues() -> str:
@@ -99,6 +101,8 @@ def _worker_ready(**_: Any) -> None:
     config = settings()
     assert config.broker is not None  # noqa: S101 - a worker without a broker does not start
     _stewards.append(start_steward(config.broker, config.store or config.broker, config.queue))
+    for start in at_ready:
+        start()
 
 
 @worker_shutdown.connect  # type: ignore[untyped-decorator]

@@ -24,7 +24,7 @@ from workers.errors import BrokerError
 from workers.limits import resident_bytes
 from workers.loaded import process_name
 from workers.request import Parent
-from workers.roll import Roll
+from workers.roll import Pulse, Roll, Worker
 from workers.settings import settings
 from workers.store import JobStore
 from workers.sweep import SWEEP_SECONDS, Sweeper
@@ -116,8 +116,10 @@ class Rounds(StartStopStep):  # type: ignore[misc]
 
     def _round(self, consumer: Any) -> None:
         consumer.pool.maintain_pool()  # Celery looks after dead children every 5 s
+        about = self._about(consumer)
+        Pulse.worker, Pulse.at = Worker.of(self._name, 0.0, about), time.monotonic()
         try:
-            self._roll.answer(self._name, self._about(consumer))
+            self._roll.answer(self._name, about)
             self._sweeper.sweep()
         except (redis.RedisError, BrokerError, OperationalError) as error:
             if not self._trouble:

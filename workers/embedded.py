@@ -137,6 +137,7 @@ class EmbeddedWorker:
             "PYTHONPATH": os.pathsep.join(part for part in (str(_HOME), os.environ.get("PYTHONPATH")) if part),
             "TMPDIR": str(self.temporary),
             "PIXELMILL_ROOTS": os.sep,  # the command's own user may read what that user may read
+            "PIXELMILL_METRICS_PORT": "",  # the port is for the service's worker; many commands may run at once
             **self.environment,
         }
         if self.preload is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
+from workers import metrics
 from workers.artefacts import (
     SHORTER_SIDE,
     mask_name,
@@ -141,6 +142,7 @@ class Images:
         self.journal.result(line)
         self.watchdog.end(result.image)
         self.work.tally.add(line)
+        metrics.image_done(self.spec.pipeline, line)
         return result
 
     def _give_up(self, name: str, verdict: Verdict) -> None:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from redis.client import NEVER_DECODE
 
 from pipelines.errors import PixelmillError
-from workers import tasks
+from workers import metrics, tasks
 from workers.app import app
 from workers.picture import MOST_ATTEMPTS, TASK_PICTURE, Picture, reply, reply_key, upload_key, waiting_member
 from workers.roots import check_roots, is_inside
@@ -32,6 +32,7 @@ def picture(message: dict[str, Any]) -> None:
         tasks.put_aside("a picture's message", message, error)
         return
     config, store = settings(), tasks.store()
+    metrics.waited(store, config.queue, parsed.spec, "picture")
     store.redis.zrem(waiting_key(config.queue, "high"), waiting_member(parsed.spec))
     try:
         result, provider = _attempt(parsed, store, config.queue, config.allowed_roots)
@@ -47,7 +48,9 @@ def picture(message: dict[str, Any]) -> None:
         "fingerprint": spec.fingerprint,
         "provider": provider,
     }
-    reply(store, config.queue, spec, {"line": {**result.to_json(), **about}})
+    line = result.to_json()
+    metrics.image_done(spec.pipeline, line)
+    reply(store, config.queue, spec, {"line": {**line, **about}})
 
 
 def _attempt(message: Picture, store: JobStore, queue: str, roots: tuple[Path, ...]) -> tuple[Result, str | None]:

@@ -14,6 +14,7 @@ from billiard.exceptions import WorkerLostError
 from celery.worker.request import Request
 from pydantic import ValidationError
 
+from workers import metrics
 from workers.app import TASK_CLOSE
 from workers.errors import BrokerError
 from workers.jobs import Close, Shard, process_of_attempt
@@ -66,6 +67,7 @@ class ShardRequest(Request):  # type: ignore[misc]
             if attempt is None or process_of_attempt(attempt) != self.worker_pid:
                 return None  # it died before it took its lease, or after it had lost it
             log.warning("shard %s of job %s: its process was %s", shard.key, shard.spec.job, cause)
+            metrics.process_died(cause)
             Parent.store.note_death(shard.spec.job, shard.key, attempt, cause)
             return Parent.store.take_back(shard.spec.job, shard.key, attempt)
         except (ValidationError, LookupError, TypeError):

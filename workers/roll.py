@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,10 +30,23 @@ class Worker:
     members: tuple[str, ...] = ()
     memory_mb: float = 0.0
 
+    @staticmethod
+    def of(name: str, silent: float, about: Mapping[str, Any]) -> Worker:
+        """Understand what a worker says about itself."""
+        counts = about["idle_for"], about["processes"], about["busy"]
+        return Worker(name, silent, *counts, tuple(about.get("members", ())), about.get("memory_mb", 0.0))
+
     @property
     def is_ready(self) -> bool:
         """Whether its loop turns and takes messages; a process that merely lives is not ready."""
         return self.silent < STALE_SECONDS and self.idle_for < UNPOLLED_SECONDS
+
+
+class Pulse:
+    """What the consume loop of this process last said about itself, and when (monotonic seconds)."""
+
+    worker: Worker | None = None
+    at = 0.0
 
 
 class Roll:
@@ -58,9 +72,7 @@ class Roll:
             if silent > GONE_SECONDS:
                 self._redis.hdel(self._key, name)
             else:
-                counts = about["idle_for"], about["processes"], about["busy"]
-                members = tuple(about.get("members", ()))
-                found.append(Worker(name, silent, *counts, members, about.get("memory_mb", 0.0)))
+                found.append(Worker.of(name, silent, about))
         return found
 
     def _now(self) -> float:

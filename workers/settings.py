@@ -42,6 +42,8 @@ class Settings(BaseSettings):
     visibility_timeout: int | None = Field(
         None, ge=20, description="seconds after which the broker redelivers; none: twice shard_seconds"
     )
+    metrics_port: int | None = Field(None, ge=0, le=65535, description="port of a worker's metrics; none: no metrics")
+    metrics_host: str = Field("127.0.0.1", description="address a worker's metrics are served on")
     embedded_data: Path | None = Field(None, description="folder for the embedded broker's data; none: a temporary one")
 
     @model_validator(mode="after")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pipelines.errors import PixelmillError
+from workers import metrics
 from workers.earlier import (
     FATAL_BEGINNINGS,
     FATAL_VANISHINGS,
@@ -66,6 +67,7 @@ def attempt_shard(
     the job has patience.
     """
     attempt = new_attempt()
+    metrics.waited(store, settings().queue, shard.spec, shard.key)
     number = patiently(
         lambda: take_lease(store, shard.spec.job, shard.key, attempt, lease_seconds), f"shard {shard.key} begins"
     )
@@ -100,6 +102,7 @@ class _Attempt:
         tally, stop = self.work.tally, self.work.stop
         with heart_beat(self.store, spec.job, key, self.attempt, self.lease_seconds, tally, stop) as stopped:
             kind, reason = self._work(open_pipeline, threads)
+            metrics.attempt_ended(spec.pipeline, "stopped" if stopped and kind in ("done", "yielded") else kind)
             if kind in ("failed", "held up") and patiently(lambda: self._rests(reason, kind == "held up"), "it fails"):
                 return
         if kind == "broke":

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from pipelines.card import first_error
 from pipelines.errors import ModelError, PixelmillError
+from workers import metrics
 from workers.app import TASK_CLOSE, TASK_SHARD, app
 from workers.closing import close_job
 from workers.deadletters import DeadLetters
@@ -123,7 +124,7 @@ def open_pipeline(spec: JobSpec) -> Pipeline:
             _tell()
             return _pipelines[key]
         while len(_pipelines) >= MODELS_KEPT:
-            del _pipelines[next(iter(_pipelines))]
+            metrics.model_evicted(_pipelines.pop(next(iter(_pipelines))).card.name)
         config = settings()
         provider = spec.provider if spec.provider != "auto" else config.provider
         pipeline = build(
@@ -142,6 +143,7 @@ def open_pipeline(spec: JobSpec) -> Pipeline:
         if pipeline.session.on_gpu:
             pipeline.warm()
         _pipelines[key] = pipeline
+        metrics.model_loaded(pipeline.card.name)
         _tell()
         return pipeline
 

@@ -31,6 +31,12 @@ Examples:
 )
 @click.option("--provider", type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]), help="Execution provider.")
 @click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    metavar="PORT",
+    help="Serve Prometheus metrics, /live and /ready on this port of PIXELMILL_METRICS_HOST; 0: on a free one.",
+)
+@click.option(
     "--log-level", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]), default="INFO", show_default=True
 )
 def worker(
@@ -39,6 +45,7 @@ def worker(
     processes: int | None,
     threads: int | None,
     provider: str | None,
+    metrics_port: int | None,
     log_level: str,
 ) -> None:
     """Work on the shards of the queue until stopped (Ctrl-C or SIGTERM: the shards in work are finished first)."""
@@ -48,6 +55,7 @@ def worker(
         "PIXELMILL_PROCESSES": processes and str(processes),
         "PIXELMILL_THREADS": threads and str(threads),
         "PIXELMILL_PROVIDER": provider,
+        "PIXELMILL_METRICS_PORT": None if metrics_port is None else str(metrics_port),
     }
     os.environ.update({name: value for name, value in given.items() if value})
 
@@ -63,7 +71,7 @@ def worker(
         )
     JobStore(config.store or config.broker).ping()
 
-    from workers.app import add_rounds, app, worker_queues
+    from workers.app import add_rounds, app, at_ready, worker_queues
     from workers.tasks import processes_per_worker, threads_per_process
 
     where = ", ".join(map(str, config.allowed_roots))
@@ -72,6 +80,16 @@ def worker(
         f"{threads_per_process()} threads, folders {where}",
         err=True,
     )
+    if config.metrics_port is not None:
+        from workers import metrics
+
+        metrics.make_folder()
+        from workers.exporter import Exporter  # it imports prometheus-client, which looks for that folder
+
+        store_url = config.store or config.broker
+        exporter = Exporter(config.metrics_host, config.metrics_port, store_url, config.queue)
+        at_ready.append(exporter.start)
+        click.echo(f"metrics on http://{config.metrics_host}:{exporter.port}/metrics", err=True)
     sys.stderr.flush()
     add_rounds()
     app.worker_main(
