@@ -8,7 +8,7 @@ photograph of 12 megapixels needs no array of its own size a class or an object.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -17,6 +17,7 @@ from pipelines.geometry import Fit
 from pipelines.types import FloatArray, Tensor
 
 _HOW = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+_CLOSE = 1e-6  # cells
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +46,19 @@ class Taps:
 
     def part(self, start: int, stop: int) -> Taps:
         """Those of the pixels start … stop − 1, or as many of them as there are."""
-        return replace(self, at=self.at + start * self.step, count=max(0, min(stop, self.count) - start))
+        count = max(0, min(stop, self.count) - start)
+        return Taps(self.at + start * self.step, self.step, count, self.first, self.last)
 
     def moved(self, by: int) -> Taps:
         """The same for a map whose first cells were cut off (by < 0)."""
-        return replace(self, at=self.at + by, first=self.first + by, last=self.last + by)
+        return Taps(self.at + by, self.step, self.count, self.first + by, self.last + by)
+
+    @property
+    def fills(self) -> bool:
+        """Whether the pixels cover the cells from edge to edge, and are no larger than these."""
+        cells = self.last - self.first + 1
+        edge = self.at - self.step / 2 + 0.5 - self.first
+        return self.step <= 1 and abs(edge) < _CLOSE and abs(self.count * self.step - cells) < _CLOSE
 
 
 def taps(start: int, stop: int, scale: float, shift: float, first: int, last: int) -> Taps:
@@ -81,19 +90,23 @@ def picture_taps(plan: Fit, cells: tuple[int, int], start: tuple[int, int], stop
     return axis(0), axis(1)
 
 
-def sample(maps: Tensor, rows: Taps, columns: Taps) -> FloatArray:
+def sample(maps: Tensor, rows: Taps, columns: Taps, out: FloatArray | None = None) -> FloatArray:
     """Read maps at pixels.
 
-    maps: (…, h, w). Returns (…, rows.count, columns.count) float32.
+    maps: (…, h, w). out: (…, rows.count, columns.count) float32, overwritten. Returns that, or an array of its own.
     """
-    shape = rows.count, columns.count
-    read = np.empty((*maps.shape[:-2], *shape), np.float32)
+    height, width = rows.count, columns.count
+    read = np.empty((*maps.shape[:-2], height, width), np.float32) if out is None else out
     if read.size == 0:
         return read
     top, left = rows.low, columns.low
-    block = maps[..., top : rows.high + 1, left : columns.high + 1].astype(np.float32, order="C", copy=False)
+    block = maps[..., top : rows.high + 1, left : columns.high + 1].astype(np.float32, copy=False)
     matrix = np.array([[columns.step, 0, columns.at - left], [0, rows.step, rows.at - top]])
+    whole = rows.fills and columns.fills
     for index in np.ndindex(maps.shape[:-2]):
-        # what lies beyond the block repeats its border, which is `first` and `last` where the pixels reach that far
-        cv2.warpAffine(np.ascontiguousarray(block[index]), matrix, shape[::-1], read[index], _HOW, cv2.BORDER_REPLICATE)
+        if whole:  # the same values in a quarter of the time of a warp, but only from edge to edge
+            cv2.resize(block[index], (width, height), read[index], interpolation=cv2.INTER_LINEAR)
+        else:
+            # what lies beyond the block repeats its border, which is `first` and `last` where pixels reach that far
+            cv2.warpAffine(block[index], matrix, (width, height), read[index], _HOW, cv2.BORDER_REPLICATE)
     return read

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pipelines.types import Mask
 
 _BITS, _MORE, _SIGN, _FIRST = 5, 0x20, 0x10, 48  # of a character of COCO's compressed counts
+_LIMITS = 1 << np.arange(_BITS - 1, 62, _BITS)  # what a number must stay below to fit into 1, 2, … characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +77,12 @@ class PlacedMask:
 
     def _runs(self, height: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Begin and end (exclusive) of each run of covered pixels, counted down the columns of the whole picture."""
-        padded = np.pad(self.pixels.T, ((0, 0), (1, 1))).astype(np.int8)  # one row a column, background at both ends
-        steps = np.diff(padded, axis=1)
-        columns, rows = np.nonzero(steps == 1)
-        starts = (columns + self.x) * height + rows + self.y
-        columns, rows = np.nonzero(steps == -1)
-        ends = (columns + self.x) * height + rows + self.y
+        tall, wide = self.pixels.shape
+        padded = np.zeros((wide, tall + 2), np.bool_)  # one row a column, background at both ends
+        padded[:, 1:-1] = self.pixels.T
+        columns, rows = np.divmod(np.flatnonzero(padded[:, 1:] != padded[:, :-1]), tall + 1)
+        edges = (columns + self.x) * height + rows + self.y
+        starts, ends = edges[0::2], edges[1::2]
         # a run that ends at the foot of a column goes on if the next column begins with one
         apart = np.ones(len(starts) + 1, np.bool_)
         apart[1:-1] = starts[1:] != ends[:-1]
@@ -116,18 +117,15 @@ class PlacedMask:
 
 def _compress(counts: NDArray[np.int64]) -> str:
     """Write counts as COCO does: each as its difference to the one two before, in 5-bit groups, lowest first."""
-    text: list[str] = []
-    values = counts.tolist()
-    for index, count in enumerate(values):
-        left = count - values[index - 2] if index > 2 else count
-        while True:
-            group = left & 0x1F
-            left >>= _BITS
-            done = left == (-1 if group & _SIGN else 0)
-            text.append(chr((group if done else group | _MORE) + _FIRST))
-            if done:
-                break
-    return "".join(text)
+    values = counts.astype(np.int64)
+    values[3:] -= counts[1:-2]
+    # n groups hold −2^(5n − 1) … 2^(5n − 1) − 1
+    groups = 1 + np.searchsorted(_LIMITS, np.where(values < 0, ~values, values), side="right")
+    ends = np.cumsum(groups)
+    place = np.arange(ends[-1] if ends.size else 0) - np.repeat(ends - groups, groups)  # of a group in its number
+    text = ((np.repeat(values, groups) >> (_BITS * place)) & (_MORE - 1)) | _MORE
+    text[ends - 1] &= _MORE - 1
+    return (text + _FIRST).astype(np.uint8).tobytes().decode("ascii")
 
 
 def _decompress(text: str) -> NDArray[np.int64]:

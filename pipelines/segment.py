@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,7 +24,9 @@ from pipelines.types import FloatArray, Tensor
 
 FAMILIES = ("semantic-logits",)
 MAX_CLASSES = 256  # a class map is uint8
-_TILE = 512  # pixels a side: a tile's scores stay in a core's cache
+_WHOLE = 1 << 20  # pixels of a picture that is computed in one piece, which is quicker but takes memory
+_TILE = 512  # pixels a side of the pieces of a larger one
+_FINE = 4  # pixels a cell from which on it pays to look at every cell for classes that can't win
 
 
 def reader(card: Card, params: SegmentParams) -> Callable[[Sequence[Tensor], Fit], SemanticMask]:
@@ -50,7 +53,8 @@ def reader(card: Card, params: SegmentParams) -> Callable[[Sequence[Tensor], Fit
         logits = outputs[0]
         if logits.ndim != 3 or len(logits) != len(names):
             raise ValueError(f"an output of {len(names)} maps was expected, one a class, this one is {logits.shape}")
-        return SemanticMask(shown[best_class(logits, fit)], names)
+        class_map = best_class(logits, fit)
+        return SemanticMask(shown[class_map] if params.classes else class_map, names)
 
     return read
 
@@ -63,36 +67,42 @@ def best_class(logits: Tensor, plan: Fit) -> NDArray[np.uint8]:
     height, width = plan.size
     rows, columns = picture_taps(plan, (logits.shape[1], logits.shape[2]), (0, 0), plan.size)
     found = np.empty((height, width), np.uint8)
-    for top in range(0, height, _TILE):
-        for left in range(0, width, _TILE):
-            tile = found[top : top + _TILE, left : left + _TILE]
-            _fill(tile, logits, rows.part(top, top + _TILE), columns.part(left, left + _TILE))
+    side = max(height, width) if height * width <= _WHOLE else _TILE
+    for top in range(0, height, side):
+        for left in range(0, width, side):
+            tile = found[top : top + side, left : left + side]
+            _fill(tile, logits, rows.part(top, top + side), columns.part(left, left + side))
     return found
 
 
 def _fill(tile: NDArray[np.uint8], logits: Tensor, rows: Taps, columns: Taps) -> None:
     top, left = rows.low, columns.low
-    block = logits[:, top : rows.high + 1, left : columns.high + 1].astype(np.float32)
-    able = _can_win(block)
+    block = logits[:, top : rows.high + 1, left : columns.high + 1].astype(np.float32, copy=False)
+    able = _can_win(block, fine=tile.size >= _FINE * block[0].size)
     tile[:] = able[0]
     if len(able) == 1:
         return
     rows, columns = rows.moved(-top), columns.moved(-left)
     best = sample(block[able[0]], rows, columns)
+    score, better = np.empty_like(best), np.empty(best.shape, np.uint8)
     for number in able[1:]:
-        score = sample(block[number], rows, columns)
-        np.putmask(tile, score > best, number)
+        sample(block[number], rows, columns, score)
+        cv2.compare(score, best, cv2.CMP_GT, better)
+        # a later class has the greater number, so where it is better the greater number is right
+        np.maximum(tile, np.bitwise_and(better, np.uint8(number), out=better), out=tile)
         np.maximum(best, score, out=best)
 
 
-def _can_win(block: FloatArray) -> list[int]:
+def _can_win(block: FloatArray, *, fine: bool) -> list[int]:
     """Classes that may be the best at some point between the cells of a block, ascending.
 
     A point's score of a class lies between the least and the most of the four cells around it. So a class whose most
     stays below another class's least, in every square of four cells, wins nowhere.
-    block: (C, h, w).
+    block: (C, h, w). fine: look at every such square, which rules out more, else only at the block as a whole.
     """
     able = np.flatnonzero(block.max(axis=(1, 2)) >= block.min(axis=(1, 2)).max())
+    if len(able) <= 1 or not fine:
+        return able.tolist() or [0]
     most = least = block[able]
     if block.shape[1] > 1:
         most, least = np.maximum(most[:, 1:], most[:, :-1]), np.minimum(least[:, 1:], least[:, :-1])
