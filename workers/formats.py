@@ -202,7 +202,7 @@ def _write_folder(name: str, spec: JobSpec, names: tuple[str, ...], lines: Itera
         case "yolo":
             linked = write_yolo(lines, names, folder, root)
         case "voc":
-            linked = write_voc(lines, folder, root)
+            linked = write_voc(lines, names, folder, root)
         case "labelme":
             write_labelme(lines, names, folder, root)
         case "masks":

@@ -46,15 +46,29 @@ def write_masks(lines: Iterable[Mapping[str, Any]], names: Sequence[str], folder
     Where objects overlap, a pixel is of the one with the higher score. 8 bits with a palette; 16 bits grey where there
     are more than 255 classes, or more than 255 objects in a picture. Raises OSError if a file can't be written.
     """
-    (folder / "classes.csv").write_bytes(class_table(["", *names], [BLACK, *map(colour_of, range(len(names)))]))
+    (folder / "classes.csv").write_bytes(instance_table(names))
     for line in lines:
         if line.get("status") != "ok":
             continue
-        classes, objects = _painted(line)
-        stem = claim(folder / "classes", stems(str(line["image"])), ".png", _encoded(classes, len(names)))
+        classes, objects = instance_pngs(line, len(names))
+        stem = claim(folder / "classes", stems(str(line["image"])), ".png", classes)
         place = folder / "objects" / f"{stem}.png"
         place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(_encoded(objects, len(line["instances"])))
+        place.write_bytes(objects)
+
+
+def instance_pngs(line: Mapping[str, Any], classes: int) -> tuple[bytes, bytes]:
+    """Encode a picture's instances as two PNGs, as `write_masks` says: the class + 1 and the object of every pixel.
+
+    line: what `Result.to_json` gave for instances. classes: how many the model has.
+    """
+    of_class, of_object = _painted(line)
+    return _encoded(of_class, classes), _encoded(of_object, len(line["instances"]))
+
+
+def instance_table(names: Sequence[str]) -> bytes:
+    """Say in CSV what the values of instances' class PNGs mean; as `class_table`, with nothing at 0."""
+    return class_table(["", *names], [BLACK, *map(colour_of, range(len(names)))])
 
 
 def class_table(names: Sequence[str], colours: Sequence[Colour] | None = None) -> bytes:

@@ -1,29 +1,39 @@
-"""Pascal VOC: a folder laid out as the VOC 2012 devkit, boxes in XML.
+"""Pascal VOC: a folder laid out as the VOC 2012 devkit, boxes in XML, masks of instances in PNG.
 
     VOCdevkit/VOC2012/Annotations/x/a.xml
     VOCdevkit/VOC2012/JPEGImages/x/a.jpg         a link to the picture, whatever its format
     VOCdevkit/VOC2012/ImageSets/Main/train.txt   the names of all pictures; val.txt and trainval.txt say the same
 
-`torchvision.datasets.VOCDetection(folder, year="2012")` reads it.
+and for instances
+
+    VOCdevkit/VOC2012/SegmentationClass/x/a.png  class id + 1 of every pixel, 0 where nothing is
+    VOCdevkit/VOC2012/SegmentationObject/x/a.png which object a pixel is of, in the order of the XML's
+    VOCdevkit/VOC2012/ImageSets/Segmentation/    as Main
+    classes.csv                                  what the values of SegmentationClass mean
+
+`torchvision.datasets.VOCDetection(folder, year="2012")` reads it, and `VOCSegmentation`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from pipelines.formats.placing import claim, legible, link, stems
+from pipelines.formats.png import instance_pngs, instance_table
 
 _SETS = ("train", "val", "trainval")
 
 
-def write_voc(lines: Iterable[Mapping[str, Any]], folder: Path, root: Path) -> bool:
-    """Write the boxes of detections or instances as Pascal VOC.
+def write_voc(lines: Iterable[Mapping[str, Any]], names: Sequence[str], folder: Path, root: Path) -> bool:
+    """Write detections or instances as Pascal VOC.
 
     lines: what `Result.to_json` gives, one mapping an image, read once. A picture in which nothing was found has a file
         without an object; a failed one has none and is in no set.
+    names: the model's class names, by class id.
     folder: an empty folder. root: the folder the images' names are relative to.
     Returns whether all pictures could be linked. Raises OSError if a file can't be written.
     """
@@ -31,7 +41,7 @@ def write_voc(lines: Iterable[Mapping[str, Any]], folder: Path, root: Path) -> b
     annotations, images, sets = year / "Annotations", year / "JPEGImages", year / "ImageSets" / "Main"
     for place in (annotations, images, sets):
         place.mkdir(parents=True)
-    linked = True
+    linked, masked = True, False
     with (sets / f"{_SETS[0]}.txt").open("wb") as listing:
         for line in lines:
             if line.get("status") != "ok":
@@ -40,9 +50,22 @@ def write_voc(lines: Iterable[Mapping[str, Any]], folder: Path, root: Path) -> b
             stem = claim(annotations, stems(image), ".xml", voc_xml(line))
             linked &= link(images / f"{stem}.jpg", root, image)
             listing.write(f"{stem}\n".encode())
+            if "instances" in line:
+                masked = True
+                _write_masks(line, len(names), year, stem)
     for name in _SETS[1:]:
-        (sets / f"{name}.txt").write_bytes((sets / f"{_SETS[0]}.txt").read_bytes())
+        shutil.copyfile(sets / f"{_SETS[0]}.txt", sets / f"{name}.txt")
+    if masked:  # a job's pipeline gives instances for every picture or for none
+        shutil.copytree(sets, sets.with_name("Segmentation"))
+        (folder / "classes.csv").write_bytes(instance_table(names))
     return linked
+
+
+def _write_masks(line: Mapping[str, Any], classes: int, year: Path, stem: str) -> None:
+    for kind, content in zip(("Class", "Object"), instance_pngs(line, classes), strict=True):
+        place = year / f"Segmentation{kind}" / f"{stem}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(content)
 
 
 def voc_xml(line: Mapping[str, Any]) -> bytes:
@@ -59,7 +82,7 @@ def voc_xml(line: Mapping[str, Any]) -> bytes:
         ElementTree.SubElement(top, "source"), database="Pixelmill", annotation=line.get("model", {}).get("name", "")
     )
     _texts(ElementTree.SubElement(top, "size"), width=line["width"], height=line["height"], depth=3)
-    _texts(top, segmented=0)
+    _texts(top, segmented=int("instances" in line))
     for row in (*line.get("detections", ()), *line.get("instances", ())):
         one = ElementTree.SubElement(top, "object")
         _texts(one, name=row["label"], pose="Unspecified", truncated=0, difficult=0, score=row["score"])

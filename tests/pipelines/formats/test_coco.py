@@ -125,7 +125,7 @@ def test_pycocotools_scores_detections_against_themselves_as_perfect(tmp_path: P
 
 def test_memory_stays_flat_over_many_lines(tmp_path: Path) -> None:
     def many() -> Iterator[dict[str, Any]]:
-        for number in range(20_000):
+        for number in range(10_000):
             yield line(f"{number}.jpg", *[detection(0, 0.5, 0, 0, 10, 10)] * 5)
 
     with (tmp_path / "coco.json").open("wb") as out:
@@ -134,6 +134,6 @@ def test_memory_stays_flat_over_many_lines(tmp_path: Path) -> None:
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
 
-    assert (tmp_path / "coco.json").stat().st_size > 8 * 2**20
+    assert (tmp_path / "coco.json").stat().st_size > 4 * 2**20
     assert peak < 12 * 2**20
     assert [path.name for path in tmp_path.iterdir()] == ["coco.json"]
