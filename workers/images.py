@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from workers import metrics
+from workers import logs, metrics
 from workers.artefacts import (
     SHORTER_SIDE,
     mask_name,
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from pipelines.image import Picture
     from pipelines.pipeline import Pipeline
     from pipelines.results import Found, Result
+
+log = logging.getLogger(__name__)
 
 # Errors in writing an overlay, a mask or a picture that concern its name only.
 _NAME_TROUBLE = {
@@ -112,6 +115,7 @@ class Images:
 
     def _begin(self, name: str, stage: str = "") -> None:
         self.work.begun += 1
+        logs.on_image(name)
         self.journal.start(name, stage)
         self.watchdog.begin(name)
 
@@ -131,6 +135,7 @@ class Images:
             yield name, path
 
     def _write(self, result: Result, picture: Picture | None) -> Result:
+        logs.on_image(result.image)  # on a GPU another thread has begun it
         if not self.journal.is_current():
             self.work.stop.set()
             return result
@@ -143,6 +148,9 @@ class Images:
         self.watchdog.end(result.image)
         self.work.tally.add(line)
         metrics.image_done(self.spec.pipeline, line)
+        if result.error is not None:
+            log.info("%s: %s", result.error.code, result.error.message)
+        logs.on_image(None)
         return result
 
     def _give_up(self, name: str, verdict: Verdict) -> None:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from redis.client import NEVER_DECODE
 
 from pipelines.errors import PixelmillError
-from workers import metrics, tasks
+from workers import logs, metrics, tasks
 from workers.app import app
 from workers.picture import MOST_ATTEMPTS, TASK_PICTURE, Picture, reply, reply_key, upload_key, waiting_member
 from workers.roots import check_roots, is_inside
@@ -35,7 +35,8 @@ def picture(message: dict[str, Any]) -> None:
     metrics.waited(store, config.queue, parsed.spec, "picture")
     store.redis.zrem(waiting_key(config.queue, "high"), waiting_member(parsed.spec))
     try:
-        result, provider = _attempt(parsed, store, config.queue, config.allowed_roots)
+        with logs.at_work(parsed.spec.job, "picture"):
+            result, provider = _attempt(parsed, store, config.queue, config.allowed_roots)
     except PixelmillError as error:
         log.warning("a picture can't be run: %s", error)
         reply(store, config.queue, parsed.spec, {"error": str(error)})

@@ -66,7 +66,8 @@ class ShardRequest(Request):  # type: ignore[misc]
             attempt = Parent.store.holder(shard.spec.job, shard.key)
             if attempt is None or process_of_attempt(attempt) != self.worker_pid:
                 return None  # it died before it took its lease, or after it had lost it
-            log.warning("shard %s of job %s: its process was %s", shard.key, shard.spec.job, cause)
+            about = {"job": shard.spec.job, "shard": shard.key}
+            log.warning("shard %s of job %s: its process was %s", shard.key, shard.spec.job, cause, extra=about)
             metrics.process_died(cause)
             Parent.store.note_death(shard.spec.job, shard.key, attempt, cause)
             return Parent.store.take_back(shard.spec.job, shard.key, attempt)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import Field, ValidationError, model_validator
@@ -42,6 +43,7 @@ class Settings(BaseSettings):
     visibility_timeout: int | None = Field(
         None, ge=20, description="seconds after which the broker redelivers; none: twice shard_seconds"
     )
+    log_format: Literal["text", "json"] = Field("text", description="how workers log: text or json")
     metrics_port: int | None = Field(None, ge=0, le=65535, description="port of a worker's metrics; none: no metrics")
     metrics_host: str = Field("127.0.0.1", description="address a worker's metrics are served on")
     embedded_data: Path | None = Field(None, description="folder for the embedded broker's data; none: a temporary one")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pipelines.errors import PixelmillError
-from workers import metrics
+from workers import logs, metrics
 from workers.earlier import (
     FATAL_BEGINNINGS,
     FATAL_VANISHINGS,
@@ -72,9 +72,10 @@ def attempt_shard(
         lambda: take_lease(store, shard.spec.job, shard.key, attempt, lease_seconds), f"shard {shard.key} begins"
     )
     if number:
-        _Attempt(shard, attempt, number, store, lease_seconds, roots, limits or Limits()).make(
-            open_pipeline, threads, give_back
-        )
+        with logs.at_work(shard.spec.job, shard.key):
+            _Attempt(shard, attempt, number, store, lease_seconds, roots, limits or Limits()).make(
+                open_pipeline, threads, give_back
+            )
 
 
 class _Attempt:
@@ -102,7 +103,9 @@ class _Attempt:
         tally, stop = self.work.tally, self.work.stop
         with heart_beat(self.store, spec.job, key, self.attempt, self.lease_seconds, tally, stop) as stopped:
             kind, reason = self._work(open_pipeline, threads)
-            metrics.attempt_ended(spec.pipeline, "stopped" if stopped and kind in ("done", "yielded") else kind)
+            went = "stopped" if stopped and kind in ("done", "yielded") else kind
+            log.info("attempt %d: %s, %d images ok, %d failed", self.number, went, tally.ok, tally.failed)
+            metrics.attempt_ended(spec.pipeline, went)
             if kind in ("failed", "held up") and patiently(lambda: self._rests(reason, kind == "held up"), "it fails"):
                 return
         if kind == "broke":

@@ -86,7 +86,7 @@ class Steward:
                 self.tend(job)
             except (JobError, OSError) as error:
                 # one job's folder may be away; the others go on
-                log.warning("job %s can't be looked after at the moment: %s", job, error)
+                log.warning("job %s can't be looked after at the moment: %s", job, error, extra={"job": job})
                 self.registry.note_trouble(job, str(error))
         return len(jobs)
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from pipelines.card import first_error
 from pipelines.errors import ModelError, PixelmillError
-from workers import metrics
+from workers import logs, metrics
 from workers.app import TASK_CLOSE, TASK_SHARD, app
 from workers.closing import close_job
 from workers.deadletters import DeadLetters
@@ -73,7 +73,8 @@ def close(message: dict[str, Any]) -> None:
     except ValidationError as error:
         put_aside("a closing message", message, error)
         return
-    close_job(parsed, store(), lease_seconds=settings().lease_seconds)
+    with logs.at_work(parsed.spec.job, parsed.key):
+        close_job(parsed, store(), lease_seconds=settings().lease_seconds)
 
 
 def put_aside(what: str, message: object, error: ValidationError) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import click
@@ -36,6 +35,7 @@ Examples:
     metavar="PORT",
     help="Serve Prometheus metrics, /live and /ready on this port of PIXELMILL_METRICS_HOST; 0: on a free one.",
 )
+@click.option("--log-format", type=click.Choice(["text", "json"]), help="How to log; json: an object a line.")
 @click.option(
     "--log-level", type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"]), default="INFO", show_default=True
 )
@@ -46,6 +46,7 @@ def worker(
     threads: int | None,
     provider: str | None,
     metrics_port: int | None,
+    log_format: str | None,
     log_level: str,
 ) -> None:
     """Work on the shards of the queue until stopped (Ctrl-C or SIGTERM: the shards in work are finished first)."""
@@ -55,6 +56,7 @@ def worker(
         "PIXELMILL_PROCESSES": processes and str(processes),
         "PIXELMILL_THREADS": threads and str(threads),
         "PIXELMILL_PROVIDER": provider,
+        "PIXELMILL_LOG_FORMAT": log_format,
         "PIXELMILL_METRICS_PORT": None if metrics_port is None else str(metrics_port),
     }
     os.environ.update({name: value for name, value in given.items() if value})
@@ -71,14 +73,15 @@ def worker(
         )
     JobStore(config.store or config.broker).ping()
 
+    from workers import logs
     from workers.app import add_rounds, app, at_ready, worker_queues
     from workers.tasks import processes_per_worker, threads_per_process
 
     where = ", ".join(map(str, config.allowed_roots))
-    click.echo(
+    logs.early(
         f"worker on {without_password(config.broker)}, queue {config.queue!r}: {processes_per_worker()} processes × "
         f"{threads_per_process()} threads, folders {where}",
-        err=True,
+        config.log_format,
     )
     if config.metrics_port is not None:
         from workers import metrics
@@ -89,8 +92,8 @@ def worker(
         store_url = config.store or config.broker
         exporter = Exporter(config.metrics_host, config.metrics_port, store_url, config.queue)
         at_ready.append(exporter.start)
-        click.echo(f"metrics on http://{config.metrics_host}:{exporter.port}/metrics", err=True)
-    sys.stderr.flush()
+        logs.early(f"metrics on http://{config.metrics_host}:{exporter.port}/metrics", config.log_format)
+    logs.install()
     add_rounds()
     app.worker_main(
         [
