@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+import cv2
 import numpy as np
 
 from pipelines.card import Card
@@ -103,17 +104,19 @@ def _from_prototypes(
             "its class names or decode.end2end don't fit"
         )
     least_logit = float(np.log(least / (1 - least)))
+    all_rows, all_columns = picture_taps(fit, (height, width), (0, 0), fit.size)
     masks = []
     # a pixel belongs to the box whose edges lie at x1 ≤ x < x2, as Ultralytics cuts
     for weights, box in zip(coefficients, np.ceil(fit.to_picture(found.boxes)).astype(int).tolist(), strict=True):
         x1, y1, x2, y2 = box
-        rows, columns = picture_taps(fit, (height, width), (y1, x1), (y2, x2))
         if x2 <= x1 or y2 <= y1:
             masks.append(placed(np.zeros((0, 0), np.bool_), 0, 0))
             continue
+        rows, columns = all_rows.part(y1, y2), all_columns.part(x1, x2)
         top, left = rows.low, columns.low
         part = cells[:, top : rows.high + 1, left : columns.high + 1]
-        logits = np.tensordot(weights.astype(np.float32), part.astype(np.float32), axes=1)
+        # not BLAS: its threads would fight with those that run the network
+        logits = np.einsum("k,khw->hw", weights, part, dtype=np.float32, casting="same_kind")
         masks.append(placed(reached(logits, rows.moved(-top), columns.moved(-left), least_logit), x1, y1))
     return tuple(masks)
 
@@ -171,5 +174,9 @@ def reached(cells: FloatArray, rows: Taps, columns: Taps, least: float) -> Mask:
 
 def placed(mask: Mask, x: int, y: int) -> PlacedMask:
     """Place a mask of a rectangle whose corner lies at x, y, cut down to what it covers."""
-    cut = PlacedMask.cut(mask)
-    return PlacedMask(cut.x + x, cut.y + y, cut.pixels)
+    if mask.size == 0:
+        return PlacedMask(0, 0, np.zeros((0, 0), np.bool_))
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    covered = mask[top : top + height, left : left + width]
+    # a copy, so that nothing holds on to what was cut off
+    return PlacedMask(x + left, y + top, covered if covered.size == mask.size else covered.copy())

@@ -54,9 +54,10 @@ def shade(picture: Image, areas: AreaMap, colours: Sequence[Colour], line: int, 
 
 def _shaded(picture: Image, areas: AreaMap, colours: Sequence[Colour], line: int, tint: float) -> Image:
     # out = picture · kept + colour · laid; both are softened by a pixel, so that slanting lines have no steps
-    kinds = np.minimum(areas, 1) + (_borders(areas, line + 2 * _hairline(line)) & 2) + (_borders(areas, line) & 4)
+    inside = np.asarray(cv2.threshold(areas, 0, 255, cv2.THRESH_BINARY)[1], np.uint8)
+    hairlines, outlines = _borders(areas, line + 2 * _hairline(line)), _borders(areas, line)
     laid, kept = (
-        cv2.merge([cv2.GaussianBlur(cv2.LUT(kinds, _by_kind(*shares)), (3, 3), 0.6)] * 3)
+        cv2.merge([cv2.GaussianBlur(_shares(inside, hairlines, outlines, *shares), (3, 3), 0.6)] * 3)
         for shares in ((0.0, tint, 0.0, 1.0), (1.0, 1.0 - tint, _EDGE_SHADE, 0.0))
     )
     nearest = _spread(areas, _reach(line), cv2.MORPH_DILATE)  # an outline reaches beyond its area
@@ -88,10 +89,28 @@ def _spread(areas: AreaMap, width: int, how: int) -> AreaMap:
     return np.asarray(cv2.morphologyEx(spread, how, _CROSS, iterations=crosses) if crosses else spread, np.uint8)
 
 
-def _by_kind(nothing: float, area: float, hairline: float, outline: float) -> NDArray[np.uint8]:
-    """Tabulate a share by what a pixel is: bit 0 an area, bit 1 a hairline, bit 2 an outline; the highest counts."""
-    shares = (nothing, area, hairline, hairline, outline, outline, outline, outline)
-    return np.array([round(255 * share) for share in shares] + [0] * 248, np.uint8)
+def _shares(
+    inside: NDArray[np.uint8],
+    hairlines: NDArray[np.uint8],
+    outlines: NDArray[np.uint8],
+    nothing: float,
+    area: float,
+    hairline: float,
+    outline: float,
+) -> NDArray[np.uint8]:
+    """Give each pixel the share of what it is: an outline before a hairline before an area before nothing.
+
+    inside, hairlines, outlines: (H, W), 255 where a pixel is one. Returns (H, W), 255 for a share of 1.
+    """
+    # bits of whole bytes: a third of the time of a table
+    share = np.full(inside.shape, round(255 * nothing), np.uint8)
+    spare = np.empty_like(share)
+    for where, value in ((inside, area), (hairlines, hairline), (outlines, outline)):
+        # share = where ? value : share, as share ^ ((share ^ value) & where)
+        np.bitwise_xor(share, np.uint8(round(255 * value)), out=spare)
+        np.bitwise_and(spare, where, out=spare)
+        np.bitwise_xor(share, spare, out=share)
+    return share
 
 
 def _coloured(areas: AreaMap, colours: Sequence[Colour]) -> Image:
@@ -120,10 +139,10 @@ def shade_masks(
         areas = np.zeros(part.shape[:2], np.uint8)
         for number, (y, x, mask) in enumerate(placed, start=1):
             height, width = mask.shape
-            np.copyto(areas[y - top : y - top + height, x - left : x - left + width], number, where=mask)
-        shaded = np.ascontiguousarray(part)
-        shade(shaded, areas, [colours[k] for k in chosen], line)
-        part[...] = shaded
+            beneath = areas[y - top : y - top + height, x - left : x - left + width]
+            # each has a greater number than those before it: the greatest is the uppermost
+            np.maximum(beneath, mask.view(np.uint8) * np.uint8(number), out=beneath)
+        shade(part, areas, [colours[k] for k in chosen], line)
 
 
 def _scaled(mask: PlacedMask, size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int, NDArray[np.bool_]]:
