@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipelines.palette import Colour, text_colour_on
 from pipelines.text import fit, put_text_on, text_mask, text_width
@@ -58,22 +58,23 @@ def put_chips(picture: Image, labels: Sequence[Label], crowded: bool) -> None:
     chip_height = text_mask("0", size).shape[0]
     budget = _MOST_OF_PICTURE * height * width
     placed: list[_Chip] = []
-    taken = np.empty((len(labels), 4), np.int64)
+    taken: list[Corners] = []
     for label in labels:
-        chip = _place(label, (height, width), size, chip_height, taken[: len(placed)])
+        chip = _place(label, (height, width), size, chip_height, taken)
         if chip is None:
             continue
         x1, y1, x2, y2 = chip.place
         budget -= (x2 - x1) * (y2 - y1)
         if budget < 0:
             break
-        taken[len(placed)] = chip.place
+        taken.append(chip.place)
         placed.append(chip)
     for chip in placed:
-        _put(picture, chip, size)
+        x1, y1, x2, y2 = chip.place
+        picture[y1:y2, x1:x2] = _rendered(chip.name, chip.label.score, size, x2 - x1, chip.label.colour)
 
 
-def _place(label: Label, frame: tuple[int, int], size: int, chip_height: int, taken: NDArray[np.int64]) -> _Chip | None:
+def _place(label: Label, frame: tuple[int, int], size: int, chip_height: int, taken: Sequence[Corners]) -> _Chip | None:
     """Find the first free place for a label's chip; None if there is none."""
     width = frame[1]
     pad, gap = _padding(size)
@@ -83,11 +84,8 @@ def _place(label: Label, frame: tuple[int, int], size: int, chip_height: int, ta
     chip_width = 2 * pad + score_width + (text_width(name, size) + gap if name else 0)
     if chip_width > width:
         return None
-    places = _places(label, frame, chip_width, chip_height)
-    if not places:
-        return None
-    free = np.flatnonzero(~_meets(np.array(places, np.int64), taken))
-    return _Chip(places[free[0]], name, label) if free.size else None
+    place = _first_free(_places(label, frame, chip_width, chip_height), taken)
+    return None if place is None else _Chip(place, name, label)
 
 
 def _padding(size: int) -> tuple[int, int]:
@@ -95,31 +93,39 @@ def _padding(size: int) -> tuple[int, int]:
     return max(2, round(size * 0.3)), max(2, round(size * 0.35))
 
 
-def _places(label: Label, frame: tuple[int, int], width: int, height: int) -> list[Corners]:
+def _places(label: Label, frame: tuple[int, int], width: int, height: int) -> Iterator[Corners]:
     """Where a chip may stand, best first: on the box, in it, below it; over the crest, at its left or right edge."""
     x1, y1, x2, y2 = label.box
     frame_height, frame_width = frame
     crest = () if label.crest is None else (label.crest - width // 2,)
     lefts = [min(max(0, x), frame_width - width) for x in (*crest, x1, x2 - width)]
-    tops = [y for y in (y1 - height, y1, y2, y2 - height) if 0 <= y <= frame_height - height]
-    return [(left, top, left + width, top + height) for top in tops for left in lefts]
+    tops = (y for y in (y1 - height, y1, y2, y2 - height) if 0 <= y <= frame_height - height)
+    return ((left, top, left + width, top + height) for top in tops for left in lefts)
 
 
-def _meets(places: NDArray[np.int64], taken: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Say of each place, (P, 4), whether it shares a pixel with a chip already placed, (N, 4). Returns (P,)."""
-    low = np.maximum(places[:, None, :2], taken[:, :2])
-    high = np.minimum(places[:, None, 2:], taken[:, 2:])
-    return np.asarray(np.any(np.all(low < high, axis=2), axis=1), np.bool_)
+def _first_free(places: Iterable[Corners], taken: Sequence[Corners]) -> Corners | None:
+    """Find the first place that shares no pixel with a chip already placed."""
+    for place in places:
+        x1, y1, x2, y2 = place
+        for left, top, right, bottom in taken:
+            if x1 < right and left < x2 and y1 < bottom and top < y2:
+                break
+        else:
+            return place
+    return None
 
 
-def _put(picture: Image, chip: _Chip, size: int) -> None:
-    x1, y1, x2, y2 = chip.place
-    ground = chip.label.colour
+@lru_cache(maxsize=512)
+def _rendered(name: str, score: str, size: int, width: int, ground: Colour) -> Image:
+    """Draw a chip by itself: (h, width, 3) uint8, read-only. There are few: classes times hundredths."""
     ink = text_colour_on(ground)
-    picture[y1:y2, x1:x2] = ground
+    chip = np.empty((text_mask("0", size).shape[0], width, 3), np.uint8)
+    chip[...] = ground
     pad, gap = _padding(size)
-    x = x1 + pad
-    if chip.name:
-        put_text_on(picture, chip.name, size, y1, x, ink, ground)
-        x += text_width(chip.name, size) + gap
-    put_text_on(picture, chip.label.score, size, y1, x, ink, ground)
+    x = pad
+    if name:
+        put_text_on(chip, name, size, 0, x, ink, ground)
+        x += text_width(name, size) + gap
+    put_text_on(chip, score, size, 0, x, ink, ground)
+    chip.setflags(write=False)
+    return chip
