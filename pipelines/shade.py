@@ -54,13 +54,22 @@ def shade(picture: Image, areas: AreaMap, colours: Sequence[Colour], line: int, 
 
 def _shaded(picture: Image, areas: AreaMap, colours: Sequence[Colour], line: int, tint: float) -> Image:
     # out = picture · kept + colour · laid; both are softened by a pixel, so that slanting lines have no steps
-    inside = np.asarray(cv2.threshold(areas, 0, 255, cv2.THRESH_BINARY)[1], np.uint8)
-    hairlines, outlines = _borders(areas, line + 2 * _hairline(line)), _borders(areas, line)
-    laid, kept = (
-        cv2.merge([cv2.GaussianBlur(_shares(inside, hairlines, outlines, *shares), (3, 3), 0.6)] * 3)
-        for shares in ((0.0, tint, 0.0, 1.0), (1.0, 1.0 - tint, _EDGE_SHADE, 0.0))
+    inside = cv2.threshold(areas, 0, 255, cv2.THRESH_BINARY)[1]
+    narrow, wide = line + 1, line + 2 * _hairline(line) + 1
+    # a spot of w + 1 pixels meets two areas when its centre is on one of w pixels around their border
+    highest, lowest = (_spread(areas, 1, narrow, how) for how in (cv2.MORPH_DILATE, cv2.MORPH_ERODE))
+    outlines = cv2.compare(highest, lowest, cv2.CMP_NE)
+    dark = cv2.compare(
+        _spread(highest, narrow, wide, cv2.MORPH_DILATE), _spread(lowest, narrow, wide, cv2.MORPH_ERODE), cv2.CMP_NE
     )
-    nearest = _spread(areas, _reach(line), cv2.MORPH_DILATE)  # an outline reaches beyond its area
+    # bits of whole bytes, 255 being a share of 1: an outline before a hairline before an area before nothing
+    laid = np.bitwise_and(inside, round(255 * tint), out=inside)
+    laid = np.bitwise_and(laid, ~dark, out=laid)
+    laid = np.bitwise_or(laid, outlines, out=laid)
+    dark = np.bitwise_and(dark, 255 - round(255 * _EDGE_SHADE), out=dark)
+    kept = np.bitwise_not(np.bitwise_or(laid, dark, out=dark), out=dark)
+    laid, kept = (cv2.merge([cv2.GaussianBlur(share, (3, 3), 0.6)] * 3) for share in (laid, kept))
+    nearest = _spread(highest, narrow, _reach(line), cv2.MORPH_DILATE)  # an outline reaches beyond its area
     under = cv2.multiply(picture, kept, scale=1 / 255)
     return np.asarray(cv2.add(under, cv2.multiply(_coloured(nearest, colours), laid, scale=1 / 255)), np.uint8)
 
@@ -74,43 +83,27 @@ def _reach(line: int) -> int:
     return line + 2 * _hairline(line) + 2
 
 
-def _borders(areas: AreaMap, width: int) -> NDArray[np.uint8]:
-    """Draw the borders between areas, or an area and nothing, so wide: (H, W), 255 there and 0 elsewhere."""
-    # a spot of width + 1 pixels meets two areas when its centre is on one of `width` pixels around their border
-    highest, lowest = (_spread(areas, width + 1, how) for how in (cv2.MORPH_DILATE, cv2.MORPH_ERODE))
-    return np.asarray(cv2.compare(highest, lowest, cv2.CMP_NE), np.uint8)
+def _spread(areas: AreaMap, width: int, wider: int, how: int) -> AreaMap:
+    """Dilate or erode by an octagon, `wider` across, what has been by one `width` across (1: not at all).
 
-
-def _spread(areas: AreaMap, width: int, how: int) -> AreaMap:
-    """Dilate or erode by an octagon, `width` wide: a square and a few crosses, much quicker than a disc."""
-    crosses = round(0.586 * (width - 1) / 2)  # of a regular octagon
-    square = np.ones((width - 2 * crosses,) * 2, np.uint8)
-    spread = cv2.morphologyEx(areas, how, square)
-    return np.asarray(cv2.morphologyEx(spread, how, _CROSS, iterations=crosses) if crosses else spread, np.uint8)
-
-
-def _shares(
-    inside: NDArray[np.uint8],
-    hairlines: NDArray[np.uint8],
-    outlines: NDArray[np.uint8],
-    nothing: float,
-    area: float,
-    hairline: float,
-    outline: float,
-) -> NDArray[np.uint8]:
-    """Give each pixel the share of what it is: an outline before a hairline before an area before nothing.
-
-    inside, hairlines, outlines: (H, W), 255 where a pixel is one. Returns (H, W), 255 for a share of 1.
+    An octagon is a square and a few crosses, much quicker than a disc. It can be made of one that is narrower by two
+    pixels or more.
     """
-    # bits of whole bytes: a third of the time of a table
-    share = np.full(inside.shape, round(255 * nothing), np.uint8)
-    spare = np.empty_like(share)
-    for where, value in ((inside, area), (hairlines, hairline), (outlines, outline)):
-        # share = where ? value : share, as share ^ ((share ^ value) & where)
-        np.bitwise_xor(share, np.uint8(round(255 * value)), out=spare)
-        np.bitwise_and(spare, where, out=spare)
-        np.bitwise_xor(share, spare, out=share)
-    return share
+    (square, crosses), (larger, more) = _octagon(width), _octagon(wider)
+    spread, growth = areas, larger - square + 1
+    if growth > 1:
+        # as if it were one square: the middle of an even one lies right of and below its centre
+        anchor = larger // 2 - square // 2
+        spread = np.asarray(cv2.morphologyEx(spread, how, np.ones((growth, growth), np.uint8), None, (anchor, anchor)))
+    if more > crosses:
+        spread = np.asarray(cv2.morphologyEx(spread, how, _CROSS, iterations=more - crosses))
+    return spread
+
+
+def _octagon(width: int) -> tuple[int, int]:
+    """Give the side of the square and the number of crosses that make a regular octagon so wide."""
+    crosses = round(0.586 * (width - 1) / 2)
+    return width - 2 * crosses, crosses
 
 
 def _coloured(areas: AreaMap, colours: Sequence[Colour]) -> Image:
@@ -160,5 +153,5 @@ def _scaled(mask: PlacedMask, size: tuple[int, int], target: tuple[int, int]) ->
 
 def crest(mask: PlacedMask, size: tuple[int, int], target: tuple[int, int]) -> int | None:
     """Find where a mask reaches its top: the x in a picture of `target`, scaled from `size`; None without any pixel."""
-    covered = np.flatnonzero(mask.pixels[:1])
+    covered = mask.pixels[:1].nonzero()[1]
     return (mask.x + int(covered[covered.size // 2])) * target[1] // size[1] if covered.size else None
