@@ -8,6 +8,7 @@ photograph of 12 megapixels needs no array of its own size a class or an object.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -37,12 +38,15 @@ class Taps:
     @property
     def low(self) -> int:
         """The first cell that is read."""
-        return math.floor(min(max(self.at, self.first), self.last))
+        return self._within(self.at, math.floor)
 
     @property
     def high(self) -> int:
         """The last cell that is read."""
-        return math.ceil(min(max(self.at + (self.count - 1) * self.step, self.first), self.last))
+        return self._within(self.at + (self.count - 1) * self.step, math.ceil)
+
+    def _within(self, place: float, rounded: Callable[[float], int]) -> int:
+        return self.first if place <= self.first else self.last if place >= self.last else rounded(place)
 
     def part(self, start: int, stop: int) -> Taps:
         """Those of the pixels start … stop − 1, or as many of them as there are."""
@@ -90,7 +94,7 @@ def picture_taps(plan: Fit, cells: tuple[int, int], start: tuple[int, int], stop
     return axis(0), axis(1)
 
 
-def sample(maps: Tensor, rows: Taps, columns: Taps, out: FloatArray | None = None) -> FloatArray:
+def sample(maps: Tensor, rows: Taps, columns: Taps, *, out: FloatArray | None = None) -> FloatArray:
     """Read maps at pixels.
 
     maps: (…, h, w). out: (…, rows.count, columns.count) float32, overwritten. Returns that, or an array of its own.
@@ -103,7 +107,7 @@ def sample(maps: Tensor, rows: Taps, columns: Taps, out: FloatArray | None = Non
     block = maps[..., top : rows.high + 1, left : columns.high + 1].astype(np.float32, copy=False)
     matrix = np.array([[columns.step, 0, columns.at - left], [0, rows.step, rows.at - top]])
     whole = rows.fills and columns.fills
-    for index in np.ndindex(maps.shape[:-2]):
+    for index in np.ndindex(maps.shape[:-2]) if maps.ndim > 2 else ((),):
         if whole:  # the same values in a quarter of the time of a warp, but only from edge to edge
             cv2.resize(block[index], (width, height), read[index], interpolation=cv2.INTER_LINEAR)
         else:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from pipelines.card import InputSpec, Resize
 from pipelines.types import Boxes, ClassIds, FloatArray, Image, Scores
@@ -18,6 +19,7 @@ _INTERPOLATION = {
 }
 # σ of the Gaussian before a reduction by s, in units of √(s² − 1); see `_resize`
 _ANTIALIAS = {"bilinear": 6**-0.5, "bicubic": 0.46}
+_AT_ONCE = 256  # boxes that suppression compares at once
 _LEAST_SIGMA = 0.2  # pixels; below that a 3 × 3 Gaussian changes nothing that 8 bits can hold
 
 
@@ -202,14 +204,34 @@ def nms(boxes: Boxes, scores: Scores, class_ids: ClassIds, threshold: float, lim
     apart = boxes + (class_ids.astype(np.float32) * reach)[:, None]
     areas = box_area(boxes)
     kept: list[int] = []
-    while order.size and len(kept) < limit:
+    while order.size > _AT_ONCE and len(kept) < limit:
         best, rest = order[0], order[1:]
         kept.append(int(best))
-        if rest.size == 0:
-            break
         top_left = np.maximum(apart[best, :2], apart[rest, :2])
         sides = np.maximum(np.minimum(apart[best, 2:], apart[rest, 2:]) - top_left, 0)
         shared = sides[:, 0] * sides[:, 1]
         union = areas[best] + areas[rest] - shared
         order = rest[shared <= threshold * union]
+    # so few that each is compared with each at once: a tenth of the time of one after the other
+    over = _overlap(apart[order], areas[order], threshold)
+    dropped = np.zeros(order.size, np.bool_)
+    for place, number in enumerate(order.tolist()):
+        if len(kept) == limit:
+            break
+        if not dropped[place]:
+            kept.append(number)
+            dropped |= over[place]
     return np.array(kept, np.int64)
+
+
+def _overlap(boxes: Boxes, areas: FloatArray, threshold: float) -> NDArray[np.bool_]:
+    """Say of every two boxes whether their intersection over union is greater than a threshold.
+
+    boxes: (N, 4) float32, x1 y1 x2 y2. areas: (N,) float32, theirs. Returns (N, N).
+    """
+    x1, y1, x2, y2 = np.ascontiguousarray(boxes.T)
+    wide = np.maximum(np.minimum(x2[:, None], x2) - np.maximum(x1[:, None], x1), 0)
+    high = np.maximum(np.minimum(y2[:, None], y2) - np.maximum(y1[:, None], y1), 0)
+    shared = wide * high
+    exceeds: NDArray[np.bool_] = shared > threshold * (areas[:, None] + areas - shared)
+    return exceeds

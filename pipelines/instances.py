@@ -165,8 +165,10 @@ def _grown(boxes: Boxes, factor: float) -> Boxes:
 def reached(cells: FloatArray, rows: Taps, columns: Taps, least: float) -> Mask:
     """Tell which pixels between the cells reach `least`. cells: (h, w). Returns (rows, columns) bool."""
     height, width = rows.count, columns.count
-    reached = np.empty((height, width), np.bool_)
     band = max(1, _BAND // max(1, width))
+    if height <= band:
+        return np.greater_equal(sample(cells, rows, columns), least)
+    reached = np.empty((height, width), np.bool_)
     for top in range(0, height, band):
         np.greater_equal(sample(cells, rows.part(top, top + band), columns), least, out=reached[top : top + band])
     return reached

@@ -125,7 +125,8 @@ def _compress(counts: NDArray[np.int64]) -> str:
     place = np.arange(ends[-1] if ends.size else 0) - np.repeat(ends - groups, groups)  # of a group in its number
     text = ((np.repeat(values, groups) >> (_BITS * place)) & (_MORE - 1)) | _MORE
     text[ends - 1] &= _MORE - 1
-    return (text + _FIRST).astype(np.uint8).tobytes().decode("ascii")
+    characters: bytes = (text + _FIRST).astype(np.uint8).tobytes()
+    return characters.decode("ascii")
 
 
 def _decompress(text: str) -> NDArray[np.int64]:

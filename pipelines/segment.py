@@ -86,7 +86,7 @@ def _fill(tile: NDArray[np.uint8], logits: Tensor, rows: Taps, columns: Taps) ->
     best = sample(block[able[0]], rows, columns)
     score, better = np.empty_like(best), np.empty(best.shape, np.uint8)
     for number in able[1:]:
-        sample(block[number], rows, columns, score)
+        sample(block[number], rows, columns, out=score)
         cv2.compare(score, best, cv2.CMP_GT, better)
         # a later class has the greater number, so where it is better the greater number is right
         np.maximum(tile, np.bitwise_and(better, np.uint8(number), out=better), out=tile)

@@ -54,19 +54,17 @@ def shade(picture: Image, areas: AreaMap, colours: Sequence[Colour], line: int, 
 
 def _shaded(picture: Image, areas: AreaMap, colours: Sequence[Colour], line: int, tint: float) -> Image:
     # out = picture · kept + colour · laid; both are softened by a pixel, so that slanting lines have no steps
-    inside = cv2.threshold(areas, 0, 255, cv2.THRESH_BINARY)[1]
+    inside = np.asarray(cv2.threshold(areas, 0, 255, cv2.THRESH_BINARY)[1], np.uint8)
     narrow, wide = line + 1, line + 2 * _hairline(line) + 1
     # a spot of w + 1 pixels meets two areas when its centre is on one of w pixels around their border
     highest, lowest = (_spread(areas, 1, narrow, how) for how in (cv2.MORPH_DILATE, cv2.MORPH_ERODE))
-    outlines = cv2.compare(highest, lowest, cv2.CMP_NE)
-    dark = cv2.compare(
-        _spread(highest, narrow, wide, cv2.MORPH_DILATE), _spread(lowest, narrow, wide, cv2.MORPH_ERODE), cv2.CMP_NE
-    )
+    outlines = _differ(highest, lowest)
+    dark = _differ(_spread(highest, narrow, wide, cv2.MORPH_DILATE), _spread(lowest, narrow, wide, cv2.MORPH_ERODE))
     # bits of whole bytes, 255 being a share of 1: an outline before a hairline before an area before nothing
-    laid = np.bitwise_and(inside, round(255 * tint), out=inside)
-    laid = np.bitwise_and(laid, ~dark, out=laid)
-    laid = np.bitwise_or(laid, outlines, out=laid)
-    dark = np.bitwise_and(dark, 255 - round(255 * _EDGE_SHADE), out=dark)
+    laid = np.bitwise_and(inside, np.uint8(round(255 * tint)), out=inside)
+    laid &= ~dark
+    laid |= outlines
+    dark &= np.uint8(255 - round(255 * _EDGE_SHADE))
     kept = np.bitwise_not(np.bitwise_or(laid, dark, out=dark), out=dark)
     laid, kept = (cv2.merge([cv2.GaussianBlur(share, (3, 3), 0.6)] * 3) for share in (laid, kept))
     nearest = _spread(highest, narrow, _reach(line), cv2.MORPH_DILATE)  # an outline reaches beyond its area
@@ -98,6 +96,11 @@ def _spread(areas: AreaMap, width: int, wider: int, how: int) -> AreaMap:
     if more > crosses:
         spread = np.asarray(cv2.morphologyEx(spread, how, _CROSS, iterations=more - crosses))
     return spread
+
+
+def _differ(one: AreaMap, other: AreaMap) -> NDArray[np.uint8]:
+    """255 where two maps differ, else 0."""
+    return np.asarray(cv2.compare(one, other, cv2.CMP_NE), np.uint8)
 
 
 def _octagon(width: int) -> tuple[int, int]:
