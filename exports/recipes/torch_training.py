@@ -80,11 +80,11 @@ def fit(network: nn.Module, body: nn.Module, count: int, loss: Loss, schedule: S
             nn.utils.clip_grad_norm_(network.parameters(), _CLIP)
             optimizer.step()
             total += value.item()
-            _follow(average, network, min(schedule.memory, (1 + step) / (10 + step)))
+            follow(average, network, min(schedule.memory, (1 + step) / (10 + step)))
         print(f"epoch {epoch + 1}: loss {total / steps:.4f}, {time.perf_counter() - start:.0f} s", flush=True)
-        _save({"network": network.state_dict(), "optimizer": optimizer.state_dict(), "average": average,
-               "epoch": epoch + 1}, last)  # fmt: skip
-    _save({name: tensor.contiguous() for name, tensor in average.items()}, done)
+        save({"network": network.state_dict(), "optimizer": optimizer.state_dict(), "average": average,
+              "epoch": epoch + 1}, last)  # fmt: skip
+    save({name: tensor.contiguous() for name, tensor in average.items()}, done)
     return done
 
 
@@ -129,7 +129,8 @@ def _batches(count: int, size: int, random: np.random.Generator) -> Iterator[lis
     return (order[start : start + size] for start in range(0, count, size))
 
 
-def _follow(average: dict[str, Tensor], network: nn.Module, memory: float) -> None:
+def follow(average: dict[str, Tensor], network: nn.Module, memory: float) -> None:
+    """Move an average one step towards a network's state, in place. memory: the share of it that stays."""
     with torch.no_grad():
         for name, tensor in network.state_dict().items():
             if tensor.is_floating_point():
@@ -138,7 +139,8 @@ def _follow(average: dict[str, Tensor], network: nn.Module, memory: float) -> No
                 average[name].copy_(tensor)
 
 
-def _save(state: dict[str, Any], path: Path) -> None:
+def save(state: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint whole or not at all."""
     half = path.with_suffix(".part")
     torch.save(state, half)
     half.replace(path)

@@ -1,0 +1,40 @@
+"""Single cells cut from BCCD's smears: each box with some of its surroundings, as 64×64 pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from exports.recipes.bccd import LABELS, Smear
+
+SIDE = 64  # pixels of a cut
+MARGIN = 1.2  # a cut's side over the longer side of its box
+LEAST = 64  # pixels of the smear that a cut spans at least, so that platelets are not magnified
+EDGE = 2  # pixels; a box that is nearer to the picture's edge may be half a cell
+
+Cuts = NDArray[np.uint8]  # (N, 64, 64, 3) RGB
+
+
+def cut(smears: Iterable[Smear]) -> tuple[Cuts, NDArray[np.int64]]:
+    """Cut every whole cell out of the smears.
+
+    Returns the cuts and their labels, (N,) int64, the place in `LABELS`. A cut that would leave its picture is moved
+    inside, so that nothing is made up at the edge.
+    """
+    cuts, labels = [], []
+    for smear in smears:
+        pixels = cv2.cvtColor(cv2.imread(str(smear.path)), cv2.COLOR_BGR2RGB)
+        height, width = smear.size
+        for (x1, y1, x2, y2), label in zip(smear.boxes.tolist(), smear.labels, strict=True):
+            if x1 < EDGE or y1 < EDGE or x2 > width - EDGE or y2 > height - EDGE:
+                continue
+            side = min(round(max(LEAST, MARGIN * max(x2 - x1, y2 - y1))), height, width)
+            left = min(max(0, round((x1 + x2 - side) / 2)), width - side)
+            top = min(max(0, round((y1 + y2 - side) / 2)), height - side)
+            window = pixels[top : top + side, left : left + side]
+            cuts.append(cv2.resize(window, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
+            labels.append(LABELS.index(label))
+    return np.array(cuts, np.uint8).reshape(-1, SIDE, SIDE, 3), np.array(labels, np.int64)

@@ -1,0 +1,172 @@
+"""A training loop for small GANs on one thread: seeded, averaged, and taken up again where it was cut off.
+
+The loss is the non-saturating one of Goodfellow et al. (arXiv:1406.2661, section 3) on logits. The discriminator sees
+real and generated pictures through the same random augmentation, which lets gradients through, so that it can't learn a
+small data set by heart (Zhao et al., "Differentiable augmentation for data-efficient GAN training", arXiv:2006.10738,
+section 3.2). What ships is the average of the generator over its steps (Yazıcı et al., arXiv:1806.04498), whose batch
+normalisation is counted again at the end.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from exports.networks.dcgan import Discriminator, Generator
+from exports.recipes.torch_training import follow, save
+
+Numbers: TypeAlias = NDArray[np.int64]
+# Changes a batch (B, C, H, W) the same way whatever it shows, differentiably.
+Augment: TypeAlias = Callable[[Tensor, torch.Generator], Tensor]
+# Gives the pictures of a batch: their numbers and the dice → (B, C, H, W) float32 in [−1, 1].
+Draw: TypeAlias = Callable[[Numbers, np.random.Generator], Tensor]
+
+_REPORT = 100  # steps between two lines of the log
+_KEEP = 500  # steps between two checkpoints
+_SETTLE = 50  # batches the average's batch normalisation is counted on
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """steps: of both networks, one after the other. rate: Adam's (β 0.5 and 0.999, as in the DCGAN paper, section 4),
+    falling to nothing over the last fifth. memory: share of the averaged generator that a step leaves in place.
+    """
+
+    steps: int
+    batch: int
+    rate: float = 3e-4
+    memory: float = 0.998
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """What is learnt. groups: for each class the numbers of its pictures; shares: how often it is drawn, summing to 1.
+
+    draw: gives a batch of pictures by their numbers.
+    """
+
+    groups: tuple[Numbers, ...]
+    shares: tuple[float, ...]
+    draw: Draw
+
+    def batch(self, size: int, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Draw a batch: pictures and their labels."""
+        classes = random.choice(len(self.shares), size, p=self.shares)
+        chosen = np.array([self.groups[c][random.integers(len(self.groups[c]))] for c in classes])
+        return self.draw(chosen, random), torch.from_numpy(classes.astype(np.int64))
+
+
+def fit(
+    generator: Generator, discriminator: Discriminator, pictures: Pictures, augment: Augment, plan: Plan, scratch: Path
+) -> Path:  # fmt: skip
+    """Train both, or go on where an earlier call in the same folder was cut off.
+
+    scratch: a folder for this training alone.
+    Returns the file of weights: {"generator": the average's state dict, "discriminator": its own}.
+    """
+    scratch.mkdir(parents=True, exist_ok=True)
+    last, done = scratch / "last.pt", scratch / "weights.pt"
+    if done.exists():
+        return done
+    torch.manual_seed(plan.seed)
+    for network in (generator, discriminator):
+        network.to(memory_format=torch.channels_last)  # with bfloat16 twice as fast on this CPU
+    average = copy.deepcopy(generator)
+    pair = [torch.optim.Adam(n.parameters(), plan.rate, (0.5, 0.999)) for n in (generator, discriminator)]
+    first = 0
+    if last.exists():
+        state = torch.load(last, weights_only=True)
+        for name, network in {"generator": generator, "discriminator": discriminator, "average": average}.items():
+            network.load_state_dict(state[name])
+        for optimizer, kept in zip(pair, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
+        first = state["step"]
+    start, totals = time.perf_counter(), torch.zeros(2)
+    for step in range(first, plan.steps):
+        for optimizer in pair:
+            optimizer.param_groups[0]["lr"] = plan.rate * min(1.0, 5 * (1 - step / plan.steps))
+        totals += _step(generator, discriminator, pair, pictures, augment, plan, step)
+        follow(average.state_dict(), generator, min(plan.memory, (1 + step) / (10 + step)))
+        if (step + 1) % _REPORT == 0:
+            took, start = time.perf_counter() - start, time.perf_counter()
+            judged, made = (totals / _REPORT).tolist()
+            print(f"step {step + 1}: discriminator {judged:.3f}, generator {made:.3f}, {took:.0f} s", flush=True)
+            totals.zero_()
+        if (step + 1) % _KEEP == 0:
+            save({"generator": generator.state_dict(), "discriminator": discriminator.state_dict(),
+                  "average": average.state_dict(), "optimizers": [o.state_dict() for o in pair],
+                  "step": step + 1}, last)  # fmt: skip
+    settle(average, pictures, plan)
+    save({"generator": average.state_dict(), "discriminator": discriminator.state_dict()}, done)
+    return done
+
+
+def settle(generator: Generator, pictures: Pictures, plan: Plan) -> None:
+    """Count the batch normalisation's statistics anew, in place: an average of weights has statistics of its own."""
+    norms = [layer for layer in generator.modules() if isinstance(layer, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over batches
+    random, dice = np.random.default_rng([plan.seed, plan.steps]), torch.Generator().manual_seed(plan.seed)
+    generator.train()
+    with torch.no_grad():
+        for _ in range(_SETTLE):
+            labels = torch.from_numpy(random.choice(len(pictures.shares), plan.batch, p=pictures.shares))
+            generator(torch.randn(plan.batch, generator.noise, generator=dice), labels)
+    for norm in norms:
+        norm.momentum = 0.1
+    generator.eval()
+
+
+def moved(pictures: Tensor, shift: float, dice: torch.Generator, ground: float = -1.0) -> Tensor:
+    """Move every picture of a batch by up to this share of its side, another way each, in whole pixels.
+
+    What comes in at a side is `ground`.
+    """
+    batch, _, height, width = pictures.shape
+    most = max(1, round(shift * height))
+    down, right = torch.randint(0, 2 * most + 1, (2, batch), generator=dice)
+    padded = nn.functional.pad(pictures, (most, most, most, most), value=ground)
+    rows = (down[:, None] + torch.arange(height))[:, :, None]  # (B, H, 1)
+    columns = (right[:, None] + torch.arange(width))[:, None, :]  # (B, 1, W)
+    return padded.permute(0, 2, 3, 1)[torch.arange(batch)[:, None, None], rows, columns].permute(0, 3, 1, 2)
+
+
+def _step(
+    generator: Generator, discriminator: Discriminator, pair: list[torch.optim.Adam], pictures: Pictures,
+    augment: Augment, plan: Plan, step: int,
+) -> Tensor:  # fmt: skip
+    """One step of the discriminator and one of the generator. Returns both losses; all dice hang on the step alone."""
+    random, dice = np.random.default_rng([plan.seed, step]), torch.Generator().manual_seed(plan.seed * 10**7 + step)
+    real, labels = pictures.batch(plan.batch, random)
+    real = real.contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        made = generator(torch.randn(plan.batch, generator.noise, generator=dice), labels).float()
+        both = torch.cat([augment(real, dice), augment(made.detach(), dice)])
+        logits = discriminator(both, labels.repeat(2)).float()
+    judged = softplus(-logits[: plan.batch]).mean() + softplus(logits[plan.batch :]).mean()
+    _descend(pair[1], judged)
+    discriminator.requires_grad_(False)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = discriminator(augment(made, dice), labels).float()
+    fooled = softplus(-logits).mean()
+    _descend(pair[0], fooled)
+    discriminator.requires_grad_(True)
+    return torch.stack([judged.detach(), fooled.detach()])
+
+
+def _descend(optimizer: torch.optim.Adam, loss: Tensor) -> None:
+    optimizer.zero_grad()
+    torch.autograd.backward([loss])
+    optimizer.step()
