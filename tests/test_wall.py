@@ -24,7 +24,8 @@ NEVER = {
 }
 # what a client and a worker's parent process must do without: sessions are built in the children, after the fork
 LIGHT = [
-    "workers.app", "workers.tasks", "workers.runner", "workers.feeder", "workers.store", "workers.embedded",
+    "workers.app", "workers.client", "workers.consumer", "workers.courier", "workers.exporter", "workers.logs",
+    "workers.steward", "workers.tasks", "workers.runner", "workers.feeder", "workers.store", "workers.embedded",
     "workers.cli", "workers.commands.run", "workers.commands.worker", "workers.commands.health",
 ]  # fmt: skip
 

@@ -96,11 +96,13 @@ def _child_started(**_: Any) -> None:
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _worker_ready(**_: Any) -> None:
     # after the pool has forked its first children, so that they inherit no thread
+    from workers.courier import start_courier
     from workers.steward import start_steward
 
     config = settings()
     assert config.broker is not None  # noqa: S101 - a worker without a broker does not start
     _stewards.append(start_steward(config.broker, config.store or config.broker, config.queue))
+    _stewards.append(start_courier(config.store or config.broker, config.queue))
     for start in at_ready:
         start()
 

@@ -13,7 +13,6 @@ survives a broker that is started again. Importing this loads neither Celery nor
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import json
 import os
@@ -25,13 +24,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import redis
 
 from pipelines.card import Provider
-from workers.errors import BrokerError, JobError, OutputError, UnknownJobError, WaitTimeoutError
+from workers.deadline import When
+from workers.errors import BrokerError, JobError, UnknownJobError, WaitTimeoutError
 from workers.folder import Source
 from workers.inputs import Input, gather
 from workers.job_request import Request, resolve
 from workers.jobs import JobSpec, new_job_id
-from workers.journal import Line, settle
-from workers.output import claim_output
+from workers.journal import Line
 from workers.picture import ask
 from workers.queues import Priority
 from workers.registry import Head, Registry
@@ -39,6 +38,7 @@ from workers.retrying import images_again
 from workers.service_status import ServiceStatus, service_status
 from workers.services import Service
 from workers.settings import settings
+from workers.settling import settle_stopped
 from workers.status import Status, status_of
 from workers.store import JobStore
 from workers.submission import submit
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 POLL_SECONDS = 0.1
-STOP_SECONDS = 10.0  # images in work are finished and kept when a job is cancelled
 _LISTED = 50
 
 
@@ -97,6 +96,8 @@ class Client:
         provider: Provider = "auto",
         allow_fallback: bool = False,
         formats: Sequence[str] | None = None,
+        deadline: When | None = None,
+        webhook: str = "",
     ) -> str:
         """Submit a job, and give its id once the service has all there is to know of it.
 
@@ -106,12 +107,14 @@ class Client:
         parameters, output folder and inputs do (names, sizes and times are compared).
         force: compute all images again, and replace results of another job in the same folder.
         formats: what else the results are written as (`pixelmill run --help` names them).
+        deadline: seconds from now, a timedelta or a datetime with its zone; what is not done then is not done any more.
+        webhook: URL that is told, signed, when the job has ended.
         Raises JobError, ParameterError or ModelError if it can't run; then nothing is queued.
         """
         source, images = gather(inputs, Path(output), self._config)
         request = Request(
             pipeline, source, Path(output), model, params or {}, overlays, force, provider, allow_fallback, priority,
-            images=images, formats=None if formats is None else tuple(formats),
+            images=images, formats=None if formats is None else tuple(formats), deadline=deadline, webhook=webhook,
         )  # fmt: skip
         return self.submit_request(request, key)
 
@@ -143,6 +146,10 @@ class Client:
         if status is None:
             raise UnknownJobError(self._say_unknown(job))
         return status
+
+    def waiting(self) -> Mapping[Priority, int]:
+        """How many shards wait, by priority. Raises BrokerError if the store is away."""
+        return self._ask(lambda: self._store.waiting(self._config.queue))
 
     def service(self) -> ServiceStatus:
         """Say how the service is. Raises BrokerError if the store is away."""
@@ -207,13 +214,7 @@ class Client:
         if status.has_ended:
             return status
         self._ask(lambda: self._store.end(job, "cancelled", "cancelled by a client"))
-        deadline = time.monotonic() + STOP_SECONDS
-        while self._ask(lambda: self._store.progress(job)).live and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS / 4)
-        output = Path(status.output)
-        if output.is_dir():  # else its next job, or a client that sees the folder, merges them
-            with contextlib.suppress(OutputError), claim_output(output, STOP_SECONDS):
-                settle(output)  # whoever else holds the folder does it
+        self._ask(lambda: settle_stopped(self._store, job, Path(status.output)))
         return self.status(job)
 
     def retry(self, job: str, only_failures: bool = True) -> str:
@@ -230,6 +231,7 @@ class Client:
         request = Request(
             spec.pipeline, head.source, Path(spec.output), spec.model, spec.params, spec.overlays, True,
             spec.provider, spec.allow_fallback, spec.priority, images=images, formats=spec.formats,
+            webhook=head.webhook,
         )  # fmt: skip
         return self.submit_request(request)
 

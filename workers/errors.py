@@ -8,6 +8,7 @@ PixelmillError
     ├── UnknownJobError     the service knows no such job
     ├── WaitTimeoutError    a job has not ended in the time its waiter had
     ├── QueueFullError      the service has as much to do as it may take
+    ├── AddressError        an address that webhooks and URIs may not reach, or that can't be found
     └── WorkerError         workers die again and again, or none is there
 """
 
@@ -38,6 +39,10 @@ class WorkerError(JobError):
 
 class QueueFullError(JobError):
     """The service takes no further job for the moment."""
+
+
+class AddressError(JobError):
+    """A host that may not be reached from here, or that has no address."""
 
 
 class UnknownJobError(JobError):

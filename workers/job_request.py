@@ -12,6 +12,7 @@ from pipelines.card import Provider, model_checksum
 from pipelines.catalog import find_pipeline, model_for
 from pipelines.params import fingerprint, resolve_params
 from workers.artefacts import FOLDERS
+from workers.deadline import When
 from workers.errors import OutputError
 from workers.folder import Source, open_source
 from workers.formats import asks_for_overlays, choose_formats
@@ -25,6 +26,7 @@ class Request:
 
     source: as the user wrote it (a file, a folder, a glob, a list file); images: what it means, where that is known.
     force: compute all images again, and replace results of another job in the same folder.
+    deadline: when the job must be over; webhook: URL that is told when the job has ended.
     formats: as `workers.formats.choose_formats` takes them; None: those written into the folder before, or the usual.
     """
 
@@ -40,6 +42,8 @@ class Request:
     priority: Priority = "normal"
     images: Source | None = None
     formats: tuple[str, ...] | None = None
+    deadline: When | None = None
+    webhook: str = ""
 
 
 def resolve(request: Request) -> tuple[JobSpec, Source]:

@@ -53,6 +53,8 @@ def on_image(name: str | None) -> None:
 def secrets_of(config: Settings) -> tuple[str, ...]:
     """What must stand in no line: passwords, as they are written in a URL and as they are meant."""
     found: set[str] = set()
+    if config.webhook_secret is not None:
+        found.add(config.webhook_secret.get_secret_value())
     for url in (config.broker, config.store):
         password = urlsplit(url).password if url else None
         found.update({password, unquote(password)} if password else ())

@@ -16,6 +16,8 @@ from pydantic import ValidationError
 from workers import scripts
 from workers.errors import BrokerError
 from workers.jobs import JobSpec
+from workers.outbox import add_to_outbox
+from workers.settings import settings
 from workers.store import KEEP_SECONDS, JobStore
 
 Owner: TypeAlias = Literal["run", "client"]
@@ -48,7 +50,8 @@ class Head:
     created, beat: server time in seconds; beat is the last sign of life of the client that lists its images.
     images: to be computed; kept: finished by an earlier job; both grow until the list is complete.
     shards: in the whole list, None until it is complete. fed: shards submitted; offset: where the next line begins.
-    trouble: what keeps the job from going on at the moment.
+    trouble: what keeps the job from going on at the moment. deadline: server time by which it must be over.
+    webhook: URL that is told when it has ended.
     """
 
     spec: JobSpec
@@ -64,6 +67,8 @@ class Head:
     key: str = ""
     ended: float | None = None
     trouble: str | None = None
+    deadline: float | None = None
+    webhook: str = ""
 
     @property
     def is_fed(self) -> bool:
@@ -85,8 +90,10 @@ class Registry:
         seconds, micros = self._redis.time()
         return float(seconds + micros / 1e6)
 
-    def create(self, spec: JobSpec, source: str, owner: Owner, key: str = "") -> None:
-        """Make a job known as running; its images are still being listed."""
+    def create(
+        self, spec: JobSpec, source: str, owner: Owner, key: str = "", seconds: float | None = None, webhook: str = ""
+    ) -> None:
+        """Make a job known as running; its images are still being listed. seconds: until its deadline."""
         now = self.now()
         head = self._head(spec.job)
         values = {
@@ -95,6 +102,11 @@ class Registry:
         }  # fmt: skip
         self.store.create(spec.job, priority=spec.priority)
         pipe = self._redis.pipeline()
+        if seconds is not None:
+            values["deadline"] = now + seconds
+        if webhook:
+            values["webhook"] = webhook
+            add_to_outbox(pipe, settings().queue, spec.job, now)
         pipe.hset(head, mapping=values)
         pipe.expire(head, KEEP_SECONDS)
         pipe.zadd(_INDEX, {spec.job: now})
@@ -150,6 +162,8 @@ class Registry:
                 key=found.get("key", ""),
                 ended=float(found["ended"]) if "ended" in found else None,
                 trouble=found.get("trouble") or found.get("held_up") or None,
+                deadline=float(found["deadline"]) if "deadline" in found else None,
+                webhook=found.get("webhook", ""),
             )
         except (ValidationError, KeyError, ValueError) as error:
             raise BrokerError(f"job {job} was written by another version of Pixelmill: {error}") from error

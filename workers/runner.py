@@ -11,6 +11,7 @@ from pathlib import Path
 import redis
 
 from pipelines.errors import PixelmillError
+from workers.deadline import seconds_left
 from workers.embedded import EmbeddedWorker
 from workers.errors import BrokerError, JobError, OutputError
 from workers.feeder import Feeder
@@ -151,7 +152,7 @@ class _Run:
         """Compute what is not finished."""
         with service_for(self.spec, self.config, self.interrupts) as service:
             registry = Registry(service.store)
-            registry.create(self.spec, self.request.source, "run")
+            registry.create(self.spec, self.request.source, "run", seconds=seconds_left(self.request.deadline))
             listing = Listing(
                 self.spec,
                 self.source,

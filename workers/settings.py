@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipelines.card import Provider, first_error
@@ -43,6 +44,14 @@ class Settings(BaseSettings):
     visibility_timeout: int | None = Field(
         None, ge=20, description="seconds after which the broker redelivers; none: twice shard_seconds"
     )
+    webhook_secret: SecretStr | None = Field(None, min_length=16, description="what webhooks are signed with")
+    webhook_tries: int = Field(12, ge=1, le=50, description="how often a webhook is tried before it is given up")
+    private_networks: str | None = Field(
+        None, description="private networks webhooks and URIs may reach, e.g. 10.1.0.0/16,127.0.0.1/32; none: none"
+    )
+    uris: str | None = Field(
+        None, description="beginnings of URIs that may be fetched as inputs, by commas; none: none"
+    )
     log_format: Literal["text", "json"] = Field("text", description="how workers log: text or json")
     metrics_port: int | None = Field(None, ge=0, le=65535, description="port of a worker's metrics; none: no metrics")
     metrics_host: str = Field("127.0.0.1", description="address a worker's metrics are served on")
@@ -56,6 +65,18 @@ class Settings(BaseSettings):
                 "the broker would hand out shards that are still being worked on"
             )
         return self
+
+    @field_validator("private_networks")
+    @classmethod
+    def _networks_are_understood(cls, value: str | None) -> str | None:
+        for part in _parts(value):
+            ip_network(part)
+        return value
+
+    @property
+    def networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """Private networks that may be reached."""
+        return tuple(ip_network(part) for part in _parts(self.private_networks))
 
     @property
     def redelivery_seconds(self) -> int:
@@ -96,3 +117,17 @@ def without_password(url: str) -> str:
         return url
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+
+
+def without_secrets(url: str) -> str:
+    """A URL that may be shown: without user, password, query and fragment, any of which may be a key."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "***"
+    hidden = "?***" if parts.query or parts.fragment else ""
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")) + hidden
+
+
+def _parts(value: str | None) -> list[str]:
+    return [part.strip() for part in (value or "").split(",") if part.strip()]

@@ -7,8 +7,11 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 
+from workers.deadline import end_if_overdue
+from workers.outbox import Delivery, deliveries
 from workers.queues import Priority
 from workers.registry import Head, Registry
+from workers.settings import settings, without_secrets
 from workers.store import Progress
 
 JobState: TypeAlias = Literal["pending", "running", "done", "done with failures", "failed", "cancelled", "dead"]
@@ -23,6 +26,8 @@ class Status:
     total: all of the job's images, None while they are still listed. finished: those with a result or an error, `kept`
     ones of an earlier job included. at_work: shards in work now. created, ended: ISO 8601, the server's time.
     reason: why the job failed or was cancelled; trouble: what keeps it from going on at the moment.
+    deadline: when it must be over, likewise. webhook: whom its end is told, without what may be secret in the URL;
+    deliveries: how that went so far.
     """
 
     job: str
@@ -45,6 +50,9 @@ class Status:
     provider: str | None
     reason: str | None
     trouble: str | None
+    deadline: str | None = None
+    webhook: str | None = None
+    deliveries: tuple[Delivery, ...] = ()
 
     @property
     def has_ended(self) -> bool:
@@ -68,12 +76,17 @@ class View:
 
 
 def status_of(registry: Registry, job: str) -> Status | None:
-    """Read how a job is; None if the service does not know it."""
-    head, progress = registry.head(job), registry.store.progress(job)
-    return None if head is None else _status(head, progress, registry.now())
+    """Read how a job is; None if the service does not know it. A job past its deadline ends here at the latest."""
+    head, progress, now = registry.head(job), registry.store.progress(job), registry.now()
+    if head is not None and end_if_overdue(registry, head, progress, now):
+        head, progress = registry.head(job), registry.store.progress(job)
+    if head is None:
+        return None
+    log = deliveries(registry.store, settings().queue, job) if head.webhook else ()
+    return _status(head, progress, now, log)
 
 
-def _status(head: Head, progress: Progress, now: float) -> Status:
+def _status(head: Head, progress: Progress, now: float, log: tuple[Delivery, ...]) -> Status:
     spec = head.spec
     ran = progress.ok + progress.failed + progress.partly
     seconds = max(0.0, (head.ended or now) - head.created)
@@ -98,6 +111,9 @@ def _status(head: Head, progress: Progress, now: float) -> Status:
         provider=progress.provider,
         reason=progress.reason,
         trouble=head.trouble,
+        deadline=None if head.deadline is None else _moment(head.deadline),
+        webhook=without_secrets(head.webhook) if head.webhook else None,
+        deliveries=log,
     )
 
 

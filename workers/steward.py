@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import redis
 
+from workers.deadline import end_if_overdue
 from workers.errors import JobError
 from workers.feeder import Feeder
 from workers.jobs import JobSpec
 from workers.registry import Head, Registry
+from workers.settings import settings
+from workers.settling import Unsettled
 from workers.store import JobStore, Progress
 
 if TYPE_CHECKING:
@@ -51,6 +54,7 @@ class Steward:
         self.registry = Registry(store)
         self.feeder = Feeder(app, self.registry, queue)
         self._queue = queue
+        self._unsettled = Unsettled(settings().allowed_roots)
         self._token = secrets.token_hex(8)
         self._lock = f"pixelmill-service:{queue}:steward"
         self._hold = store.redis.register_script(_HOLD)
@@ -62,6 +66,7 @@ class Steward:
         while not stop.wait(pause):
             try:
                 pause = BUSY_SECONDS if self.holds_the_lock() and self.tend_all() else IDLE_SECONDS
+                self._unsettled.settle(self.store)
             except (redis.RedisError, JobError, OSError) as error:
                 log.warning("the jobs can't be looked after at the moment: %s", error)
                 pause = 1.0
@@ -97,6 +102,9 @@ class Steward:
         """
         head, progress = self.registry.head(job), self.store.progress(job)
         if head is None or progress.state != "running":
+            return
+        if end_if_overdue(self.registry, head, progress, self.registry.now()):
+            self._unsettled.add(job, Path(head.spec.output))
             return
         if head.shards is None and self.registry.now() - head.beat > LISTING_SECONDS:
             self.store.end(job, "cancelled", "its client died before all its images were listed; submit it again")

@@ -7,6 +7,7 @@ import json
 import os
 from pathlib import Path
 
+from workers.deadline import seconds_left
 from workers.errors import JobError, OutputError
 from workers.feeder import Feeder
 from workers.folder import Found, Source
@@ -21,6 +22,7 @@ from workers.roots import check_image, check_roots
 from workers.services import Service
 from workers.settings import Settings
 from workers.status import status_of
+from workers.webhooks import check_webhook
 
 _PATIENCE_SECONDS = 10.0  # for another client that submits into the same folder
 _HANDS = 8  # a service may have many
@@ -34,6 +36,8 @@ def submit(request: Request, service: Service, config: Settings, key: str = "") 
     cancelled, is the one meant: its id is given, and nothing is submitted.
     Raises JobError, ParameterError or ModelError if the job can't run; then nothing of it is queued.
     """
+    seconds = seconds_left(request.deadline)
+    check_webhook(request.webhook, config)
     spec, source = resolve(request)
     roots = config.allowed_roots if config.roots else None
     if roots is not None:
@@ -52,7 +56,7 @@ def submit(request: Request, service: Service, config: Settings, key: str = "") 
             end_orphan(registry, remembered(output), output)
             left = take_over(spec, source, force=request.force)
             begin(spec)
-            registry.create(spec, request.source, "client", name)
+            registry.create(spec, request.source, "client", name, seconds, request.webhook)
             meant = registry.claim(name, spec.job, before or "")
             if meant != spec.job:  # another client was quicker, with the same key and another output folder
                 registry.forget(spec.job)

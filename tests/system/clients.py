@@ -28,11 +28,12 @@ PATIENCE = 90.0
 
 
 @contextlib.contextmanager
-def worker_on(url: str, root: Path) -> Iterator[psutil.Process]:
+def worker_on(url: str, root: Path, **variables: str) -> Iterator[psutil.Process]:
     """A worker with its log in a file: nobody reads a pipe as long as many tests."""
     words = [*PIXELMILL, "worker", "--broker", url, "--root", str(root), "--processes", "2"]
     with (root / "worker.log").open("ab") as log:
-        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment())
+        env = environment(**variables)
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env)
     try:
         until(lambda: len(descendants(process.pid)) >= 2 or process.poll() is not None, "the worker has its children")
         assert process.poll() is None

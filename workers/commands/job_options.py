@@ -80,6 +80,11 @@ _OPTIONS = (
         "overlays; may be repeated. On a finished folder only the files are written.  [default: coco for boxes and "
         "masks]",
     ),
+    click.option(
+        "--deadline",
+        metavar="WHEN",
+        help="End the job then, with what is done: 90s, 30m, 2h, 1d from now, or a time as 2026-11-24T18:00+01:00.",
+    ),
     click.option("--force", is_flag=True, help="Run all images again and replace earlier results."),
     click.option(
         "--provider",
@@ -91,7 +96,10 @@ _OPTIONS = (
     click.option("--allow-fallback", is_flag=True, help="Let another provider serve if the one asked for does not."),
 )
 # what is no parameter of the pipeline
-_OWN = ("pipeline", "instances", "src", "output", "model", "overlays", "formats", "force", "provider", "allow_fallback")
+_OWN = (
+    "pipeline", "instances", "src", "output", "model", "overlays", "formats", "force", "provider", "allow_fallback",
+    "deadline",
+)  # fmt: skip
 
 
 def job_options(command: F) -> F:
@@ -103,6 +111,7 @@ def job_options(command: F) -> F:
 
 def request_from(options: dict[str, Any], **more: Any) -> Request:
     """Turn the values of `job_options` into a request. more: further fields of it."""
+    from workers.deadline import parse_deadline
     from workers.job_request import Request
 
     params = {name: value for name, value in options.items() if name not in _OWN and value not in (None, ())}
@@ -120,5 +129,6 @@ def request_from(options: dict[str, Any], **more: Any) -> Request:
         provider=options["provider"],
         allow_fallback=options["allow_fallback"],
         formats=options["formats"] or None,
+        deadline=parse_deadline(options["deadline"]) if options["deadline"] else None,
         **more,
     )

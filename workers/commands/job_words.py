@@ -45,9 +45,11 @@ def say(status: Status) -> str:
         ("images", images(status)),
         ("speed", _speed(status)),
         ("submitted", f"{moment(status.created)}, priority {status.priority}"),
+        ("deadline", moment(status.deadline) if status.deadline else ""),
         ("ended", moment(status.ended) if status.ended else ""),
         ("reason", status.reason or ""),
         ("held up", status.trouble or ""),
+        ("webhook", _webhook(status)),
     ]
     return "\n".join([*lines, *(f"  {name:<10}{text}" for name, text in rows if text)])
 
@@ -85,3 +87,13 @@ def _speed(status: Status) -> str:
         return ""
     at_work = f", {status.at_work} shards at work" if status.at_work and not status.has_ended else ""
     return f"{status.images_per_second:.1f} images/s for {status.seconds:.1f} s on {status.provider}{at_work}"
+
+
+def _webhook(status: Status) -> str:
+    if status.webhook is None:
+        return ""
+    if not status.deliveries:
+        return f"{status.webhook}: {'waits' if status.has_ended else 'when it has ended'}"
+    last = status.deliveries[-1]
+    tries = f"try {last.number} at {moment(last.at)}"
+    return f"{status.webhook}: {'delivered' if last.ok else f'{last.said}'}, {tries}"

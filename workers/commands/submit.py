@@ -32,15 +32,16 @@ The same submission gives the same job. Exit status: 0 submitted, 1 refused, wit
     help="Who goes first when there is more to do than workers.",
 )
 @click.option("--key", default="", help="Your own name for the job: the same key gives the same job.")
+@click.option("--webhook", metavar="URL", default="", help="Tell this URL, signed, when the job has ended.")
 @broker_option
 @click.option("--json", "as_json", is_flag=True, help="Print the job's status as JSON instead of its id.")
-def submit(priority: str, key: str, broker: str | None, as_json: bool, **options: Any) -> None:
+def submit(priority: str, key: str, webhook: str, broker: str | None, as_json: bool, **options: Any) -> None:
     """Submit the images of SRC (a file, a folder, a glob in quotes, or a .txt list) to PIPELINE, as a job of a service.
 
     SRC and --out must be where the workers see them too.
     """
     client = client_for(broker)
-    job = client.submit_request(request_from(options, priority=priority), key)
+    job = client.submit_request(request_from(options, priority=priority, webhook=webhook), key)
     if as_json:
         import json
 
