@@ -66,6 +66,14 @@ class Settings(BaseSettings):
             )
         return self
 
+    @field_validator("uris")
+    @classmethod
+    def _uris_have_schemes(cls, value: str | None) -> str | None:
+        for part in _parts(value):
+            if not urlsplit(part).scheme or "://" not in part:
+                raise ValueError(f"{part} is no beginning of a URI: write https://images.example.org/ or s3://bucket/")
+        return value
+
     @field_validator("private_networks")
     @classmethod
     def _networks_are_understood(cls, value: str | None) -> str | None:
@@ -77,6 +85,11 @@ class Settings(BaseSettings):
     def networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
         """Private networks that may be reached."""
         return tuple(ip_network(part) for part in _parts(self.private_networks))
+
+    @property
+    def allowed_uris(self) -> tuple[str, ...]:
+        """Beginnings of URIs that may be fetched as inputs."""
+        return tuple(_parts(self.uris))
 
     @property
     def redelivery_seconds(self) -> int:
