@@ -97,6 +97,9 @@ class PortraitParams(Params):
     background: str = Field(WHITE, min_length=1, description="colour #rrggbb or path of a picture, for `replace`")
     background_sha256: str | None = Field(None, validate_default=True, description="checksum of that picture")
     feather: float = Field(0.0, ge=0, le=5, description="wider edge, in percent of the picture's longer side")
+    confirm: bool = Field(
+        True, description="leave a picture as it is in which the detector that goes with the model finds nobody"
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -1,7 +1,6 @@
 """A person in front of a blurred, replaced or transparent background.
 
-The person comes from a matte network, from the class `person` of a semantic segmenter, or from the objects called
-`person` of an instance segmenter; `matte` gives it a soft edge, `matte_colours` the colours on its two sides.
+`matte_sources` finds the person, `matte` gives it a soft edge, `matte_colours` the colours on its two sides.
 
 The picture is put together in pieces: one that is all person or all background is copied, only along the contour is
 there something to compute. So a large photograph costs little time, and no array of numbers of its size.
@@ -11,51 +10,44 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines import instances
 from pipelines.backdrop import Backdrop, read_backdrop
-from pipelines.card import Card
-from pipelines.enlarge import sample, taps
-from pipelines.errors import CardError
 from pipelines.geometry import Fit
 from pipelines.image import Limits
-from pipelines.masks import PlacedMask
 from pipelines.matte import Matte, alpha_of, refine, settle
+from pipelines.matte_check import check
 from pipelines.matte_colours import Sides, lens_blur, person_colours, sides
-from pipelines.params import InstancesParams, PortraitParams
+from pipelines.matte_sources import source
+from pipelines.params import PortraitParams
 from pipelines.results import RenderedPicture
+from pipelines.session import Session
 from pipelines.types import FloatArray, Image, Tensor
 
-PERSON = "person"
-_GRID = 128  # cells of the longer side to which the masks of segmenters, soft by nature, are brought
 _PIECE = 128  # pixels a side, about; 64 and 192 measured slower
-_INSTANCE_SCORE = 0.5  # of a person that is kept
-
-# One picture's outputs and how it lay in the input → (h, w) float32 in [0, 1] over the whole picture.
-Masker: TypeAlias = Callable[[Sequence[Tensor], Fit], FloatArray]
 
 
 def reader(
-    card: Card, params: PortraitParams, limits: Limits | None = None
+    session: Session, params: PortraitParams, limits: Limits | None = None
 ) -> Callable[[Sequence[Tensor], Fit, Image | None], RenderedPicture]:
     """Build the function that turns one picture and its outputs into the picture with the effect.
 
     Where nobody is found the picture stays as it is, and `facts["person_share"]` is 0.
-    Raises CardError for a model that tells no persons apart, ParameterError for a background that can't be read.
+    Raises CardError for a model that tells no persons apart, ParameterError for a background that can't be read, and
+    what `matte_check.check` does.
     """
-    mask = _masker(card)
+    find = source(session)
+    somebody = check(session) if params.confirm else None
     backdrop = read_backdrop(params.background, params.background_sha256, limits or Limits())
 
     def read(outputs: Sequence[Tensor], fit: Fit, pixels: Image | None) -> RenderedPicture:
         if pixels is None or pixels.shape[:2] != fit.size:
             raise ValueError("portrait needs the picture at its full size beside the network's outputs")
-        settled = settle(mask(outputs, fit))
-        if not settled.any():
+        settled = settle(find(outputs, fit, pixels))
+        if not settled.any() or not (somebody is None or somebody(pixels)):
             return RenderedPicture(_unchanged(pixels, params.effect), {"effect": params.effect, "person_share": 0.0})
         matte = refine(pixels, settled, params.feather)
         facts = {"effect": params.effect, "person_share": round(matte.share, 4)}
@@ -184,61 +176,3 @@ def _unchanged(pixels: Image, effect: str) -> NDArray[np.uint8]:
         return pixels.copy()
     opaque = np.full(pixels.shape[:2], 255, np.uint8)
     return np.dstack([pixels, opaque])
-
-
-def _masker(card: Card) -> Masker:
-    if card.input.resize.rule == "crop":
-        raise CardError(f"model {card.name!r} crops its input, so it does not see the whole picture: portrait must")
-    if card.family == "matte":
-        return lambda outputs, fit: _over_picture(outputs[0].reshape(1, *outputs[0].shape[-2:]), fit, None)[0]
-    if PERSON not in card.names:
-        some = ", ".join(card.names[:4]) or "none"
-        raise CardError(f"model {card.name!r} tells no class {PERSON!r} apart (it has {some} …): portrait needs it")
-    person = card.names.index(PERSON)
-    if card.family == "semantic-logits":
-        return lambda outputs, fit: _probability(_over_picture(outputs[0], fit, _GRID), person)
-    if card.family in instances.FAMILIES:
-        read = instances.reader(card, InstancesParams(score=_INSTANCE_SCORE, classes=(PERSON,)))
-        return lambda outputs, fit: _union(read(outputs, fit).masks, fit.size)
-    raise CardError(
-        f"model {card.name!r} is of family {card.family!r}: portrait reads matte, semantic-logits, instances"
-    )
-
-
-def _over_picture(maps: Tensor, fit: Fit, most: int | None) -> FloatArray:
-    """Cut the picture's part out of maps over the network's input.
-
-    maps: (C, h, w). most: cells of the longer side, fewer if there are more; None leaves them as they are.
-    Returns (C, h', w') float32 over the whole picture.
-    """
-    ratios = [maps.shape[1 + axis] / fit.padded[axis] for axis in (0, 1)]
-    spans = [fit.scaled[axis] * ratios[axis] for axis in (0, 1)]
-    shrink = 1.0 if most is None else min(1.0, most / max(spans))
-    axes = []
-    for axis in (0, 1):
-        cells = max(1, round(spans[axis] * shrink))
-        shift = fit.shift[1 - axis] * ratios[axis]
-        last = min(maps.shape[1 + axis] - 1, int(np.ceil(shift + spans[axis])) - 1)
-        axes.append(taps(0, cells, spans[axis] / cells, shift, int(shift), last))
-    return sample(maps, *axes)
-
-
-def _probability(logits: FloatArray, index: int) -> FloatArray:
-    """Softmax of one class. logits: (C, h, w). Returns (h, w) float32."""
-    exponents = np.exp(logits - logits.max(axis=0))
-    probability: FloatArray = exponents[index] / exponents.sum(axis=0)
-    return probability
-
-
-def _union(masks: Sequence[PlacedMask], size: tuple[int, int]) -> FloatArray:
-    """All masks together, on a grid coarse enough for their edges, which follow a grid of the network's own."""
-    whole = np.zeros(size, np.uint8)
-    for mask in masks:
-        height, width = mask.pixels.shape
-        whole[mask.y : mask.y + height, mask.x : mask.x + width] |= mask.pixels.astype(np.uint8)
-    shrink = min(1.0, _GRID / max(size))
-    grid = max(1, round(size[1] * shrink)), max(1, round(size[0] * shrink))
-    averaged: FloatArray = cv2.resize(  # type: ignore[assignment]
-        whole.astype(np.float32), grid, interpolation=cv2.INTER_AREA
-    )
-    return averaged

@@ -43,7 +43,7 @@ def reader(session: Session, params: Params, limits: Limits) -> Reader:
     if isinstance(params, SegmentParams):
         return _without_pixels(segment.reader(card, params))
     if isinstance(params, PortraitParams):
-        return portrait.reader(card, params, limits)
+        return portrait.reader(session, params, limits)
     if isinstance(params, StylizeParams):
         return stylize.reader(card, params)
     if isinstance(params, DetectParams):

@@ -241,3 +241,24 @@ def test_the_card_states_the_iou_that_the_pipeline_reaches() -> None:
     stated = next(quality for quality in cut.card.quality if "mean" in quality.metric)
     assert stated.images == len(persons)
     assert measured == pytest.approx(stated.value, abs=0.01)
+
+
+def test_coco_masks_cuts_out_the_persons_its_detector_finds() -> None:
+    found = picture(pipelines.load("coco-masks", {"effect": "cutout"}, pipeline="portrait", provider="cpu"), OFFICER)
+
+    alpha = found.pixels[..., 3]
+    height, width = alpha.shape
+    assert alpha[height // 2 : height * 3 // 4, width * 2 // 5 : width * 3 // 5].min() == 255
+    assert alpha[:5, :5].max() == 0
+    assert 0.2 < found.facts["person_share"] < 0.9
+
+
+@pytest.mark.parametrize("name", ["animals/cat.jpg", "animals/raccoon.webp", "places/palace.jpg"])
+def test_coco_masks_leaves_a_picture_without_persons_alone(name: str) -> None:
+    path = OFFICER.parents[1] / name
+    pixels = pipelines.decode(path.read_bytes()).pixels
+
+    found = picture(pipelines.load("coco-masks", pipeline="portrait", provider="cpu"), path)
+
+    assert found.facts["person_share"] == 0
+    np.testing.assert_array_equal(found.pixels, pixels)

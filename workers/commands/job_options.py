@@ -61,6 +61,11 @@ _OPTIONS = (
         metavar="PERCENT",
         help="portrait: widen the soft edge, by this of the longer side.  [default: 0]",
     ),
+    click.option(
+        "--confirm/--no-confirm",
+        default=None,
+        help="portrait: leave a picture as it is in which a detector finds nobody.  [default: confirm]",
+    ),
     click.option("--strength", type=float, help="stylize: how much of the style, 0 to 1.  [default: 1]"),
     click.option(
         "--original-colours",
