@@ -137,10 +137,33 @@ class StylizeParams(Params):
     )
 
 
+class GenerateParams(Params):
+    """Parameters of `generate`."""
+
+    pipeline = "generate"
+    truncation: float | None = Field(
+        None, gt=0, le=10, description="cut the noise off here: smaller is more usual and less varied; None: not at all"
+    )
+    classes: tuple[ClassName, ...] = Field((), description="make only these classes, in turn; a conditional model's")
+    strip: int = Field(
+        0, ge=0, le=64, description="frames on the way from a seed's picture to the next seed's, side by side; 0: one"
+    )
+    judge: bool = Field(False, description="let the discriminator say how real each picture looks")
+
+    @field_validator("strip")
+    @classmethod
+    def _both_ends(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("a strip has 2 frames or more, or 0 for no strip, this one 1")
+        return value
+
+
 PARAMS: dict[str, type[Params]] = {
     model.pipeline: model
-    for model in (ClassifyParams, DetectParams, InstancesParams, SegmentParams, PortraitParams, StylizeParams)
-}
+    for model in (
+        ClassifyParams, DetectParams, InstancesParams, SegmentParams, PortraitParams, StylizeParams, GenerateParams,
+    )
+}  # fmt: skip
 
 
 def resolve_params(card: Card, given: Mapping[str, Any], pipeline: str | None = None) -> Params:

@@ -23,7 +23,7 @@ from pipelines.card import Card, Provider
 from pipelines.errors import ImageError
 from pipelines.geometry import Fit, fit, plan_fit
 from pipelines.image import Limits, Picture, decode, read_bytes
-from pipelines.params import Params, fingerprint, resolve_params
+from pipelines.params import GenerateParams, Params, fingerprint, resolve_params
 from pipelines.readers import reader
 from pipelines.results import Failure, Found, Result
 from pipelines.session import Session
@@ -307,7 +307,12 @@ def build(
     session = Session(path, provider, allow_fallback=allow_fallback, threads=threads)
     if session.card.family == boxmasks.FAMILY:
         session = boxmasks.Paired(session, provider, allow_fallback=allow_fallback, threads=threads)
-    return Pipeline(session, resolve_params(session.card, params or {}, pipeline), limits)
+    resolved = resolve_params(session.card, params or {}, pipeline)
+    if isinstance(resolved, GenerateParams):
+        from pipelines.generate import Generator
+
+        return Generator(session, resolved, limits)
+    return Pipeline(session, resolved, limits)
 
 
 def with_timing(result: Result, **stages_ms: float) -> Result:

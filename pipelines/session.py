@@ -52,6 +52,15 @@ class Session:
         self._input = self.card.input.name
         self.outputs = self.card.outputs or tuple(output.name for output in self._session.get_outputs())
         self._run: Any = self._session.run
+        self._only: Any = None
+        shape = self._session.get_inputs()[0].shape
+        self.width: int = shape[-1] if isinstance(shape[-1], int) else 0  # of the input's last axis; 0: any
+
+    def only(self, outputs: tuple[str, ...]) -> None:
+        """From now on give these outputs alone, and compute nothing that they don't need."""
+        self.outputs = outputs
+        self._only = ort.RunOptions()
+        self._only.only_execute_path_to_fetches = True
 
     @property
     def on_gpu(self) -> bool:
@@ -64,7 +73,7 @@ class Session:
         tensor: as the card's input says, (B, C, H, W) for layout NCHW.
         Returns one array an output, in the order of `outputs`.
         """
-        result: list[Tensor] = self._run(self.outputs, {self._input: tensor})
+        result: list[Tensor] = self._run(self.outputs, {self._input: tensor}, self._only)
         return result
 
     def bind(self) -> ort.IOBinding:
@@ -150,6 +159,11 @@ def _check_against_graph(card: Card, session: ort.InferenceSession, path: Path) 
     node = inputs[spec.name]
     if node.type != _DTYPES[spec.dtype]:
         raise refuse(f"input.dtype {spec.dtype}", f"takes {node.type}")
+    if card.task == "generate":  # noise, with the class behind it where the network has classes
+        if len(node.shape) != 2 or not isinstance(node.shape[1], int) or node.shape[1] <= len(card.names):
+            raise refuse(f"task 'generate' and {len(card.names)} classes", f"takes {node.shape}, not rows of noise")
+        _check_outputs(card, session, refuse)
+        return
     channels = 1 if spec.colour == "GRAY" else 3
     claimed: list[int | None] = {
         "NCHW": [spec.batch, channels, spec.height, spec.width],
@@ -167,11 +181,17 @@ def _check_against_graph(card: Card, session: ort.InferenceSession, path: Path) 
             raise refuse("input.dynamic", f"takes only {node.shape}")
         if is_batch and claim is None and fixed:
             raise refuse("any batch size", f"takes only {fact}")
+    outputs = _check_outputs(card, session, refuse)
+    _check_classes(card, [outputs[name] for name in card.outputs or outputs], refuse)
+
+
+def _check_outputs(card: Card, session: ort.InferenceSession, refuse: Any) -> dict[str, Any]:
+    """Every output the card names is there. Returns the shapes of all there are."""
     outputs = {o.name: o.shape for o in session.get_outputs()}
     missing = [name for name in card.outputs if name not in outputs]
     if missing:
         raise refuse(f"output {missing[0]!r}", f"has the outputs {', '.join(map(repr, outputs))}")
-    _check_classes(card, [outputs[name] for name in card.outputs or outputs], refuse)
+    return outputs
 
 
 def _check_classes(card: Card, shapes: list[Any], refuse: Any) -> None:

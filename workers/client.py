@@ -19,7 +19,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import redis
 
@@ -35,6 +35,7 @@ from workers.picture import ask
 from workers.queues import Priority
 from workers.registry import Head, Registry
 from workers.retrying import images_again
+from workers.seeds import Seeds, said
 from workers.service_status import ServiceStatus, service_status
 from workers.services import Service
 from workers.settings import settings
@@ -84,7 +85,7 @@ class Client:
     def submit(
         self,
         pipeline: str,
-        inputs: Input | Sequence[Input],
+        inputs: Input | Sequence[Input] | Seeds,
         *,
         output: str | Path,
         params: Mapping[str, Any] | None = None,
@@ -101,7 +102,8 @@ class Client:
     ) -> str:
         """Submit a job, and give its id once the service has all there is to know of it.
 
-        inputs: a file, a folder, a glob, a list file, the bytes of an image, or a sequence of these.
+        inputs: a file, a folder, a glob, a list file, the bytes of an image, or a sequence of these; for `generate`
+        `workers.seeds.seeds(count, seed)`.
         output: folder for the results; it and the inputs must be where workers see them too.
         key: your own name for the job: the same key gives the same job. Without one, the same pipeline, model,
         parameters, output folder and inputs do (names, sizes and times are compared).
@@ -111,7 +113,8 @@ class Client:
         webhook: URL that is told, signed, when the job has ended.
         Raises JobError, ParameterError or ModelError if it can't run; then nothing is queued.
         """
-        source, images = gather(inputs, Path(output), self._config)
+        seeds = (said(inputs), inputs) if isinstance(inputs, Seeds) else None
+        source, images = seeds or gather(cast(Input | Sequence[Input], inputs), Path(output), self._config)
         request = Request(
             pipeline, source, Path(output), model, params or {}, overlays, force, provider, allow_fallback, priority,
             images=images, formats=None if formats is None else tuple(formats), deadline=deadline, webhook=webhook,

@@ -93,7 +93,7 @@ def _steps(message: Close, output: Path, stop: Event) -> list[Callable[[], objec
 
     return [
         *(partial(write_format, name, message.spec, stop.is_set) for name in formats_of(message.spec)),
-        lambda: write_contact_sheet(output, root=Path(message.spec.root)),
+        lambda: write_contact_sheet(output, root=Path(message.spec.root) if message.spec.root else None),
         lambda: write_report(output, message.summary),
         lambda: note_closed(message.spec),
         lambda: remove_manifest(output, message.spec.job),

@@ -24,7 +24,7 @@ from workers.artefacts import (
 from workers.atomic import remove_temporaries
 from workers.deadletters import DeadLetters
 from workers.earlier import Earlier, Verdict, judge
-from workers.jobs import JobSpec, Shard
+from workers.jobs import NO_ROOT, JobSpec, Shard
 from workers.journal import Journal, Line
 from workers.lease import Tally
 from workers.limits import Watchdog
@@ -125,6 +125,9 @@ class Images:
             if self.work.yielded or (self.work.begun and self.work.urgency()):
                 self.work.yielded = True
                 return
+            if self.spec.root == NO_ROOT:
+                yield name, Path(name)
+                continue
             path = self.root / name
             if not is_inside(path, self.work.roots):
                 failure = _failed(name, "outside_roots", "the file lies outside the folders this worker may read")

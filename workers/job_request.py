@@ -16,8 +16,9 @@ from workers.deadline import When
 from workers.errors import OutputError
 from workers.folder import Source, open_source
 from workers.formats import asks_for_overlays, choose_formats
-from workers.jobs import JobSpec, new_job_id
+from workers.jobs import NO_ROOT, JobSpec, new_job_id
 from workers.queues import Priority
+from workers.seeds import Seeds, check_input
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ def resolve(request: Request) -> tuple[JobSpec, Source]:
     model_path, card = model_for(entry, request.model)
     params = resolve_params(card, request.params, entry.name).model_dump(mode="json")
     formats = choose_formats(entry.name, request.formats) if request.formats is not None else None
+    check_input(entry.name, request.images)
     source = request.images or open_source(request.source)
     output = Path(os.path.realpath(os.path.expanduser(request.output)))  # noqa: PTH111 - must not raise for ~name
     refuse_overlap(source, output)
@@ -67,7 +69,7 @@ def resolve(request: Request) -> tuple[JobSpec, Source]:
         model_sha256=checksum,
         params=params,
         fingerprint=fingerprint(entry.name, checksum, params),
-        root=str(source.root),
+        root=NO_ROOT if isinstance(source, Seeds) else str(source.root),
         output=str(output),
         overlays=request.overlays or asks_for_overlays(request.formats or ()),
         formats=formats,
@@ -94,6 +96,8 @@ def other_job(note: Mapping[str, Any] | None, spec: JobSpec) -> str | None:
 
 def refuse_overlap(source: Source, output: Path) -> None:
     """What is drawn and made must not be found as input by the next run."""
+    if isinstance(source, Seeds):
+        return
     if source.names is None and (output == source.root or output.is_relative_to(source.root)):
         raise OutputError(
             f"output folder {output} lies in the input folder {source.root}, so the next run would take the drawn "

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from pipelines.card import Provider
 from workers.queues import Priority
@@ -29,6 +29,9 @@ def _no_longer(text: str) -> str:
         raise ValueError(f"a string has up to {LONGEST_NAME} characters here, this one has {len(text)}")
     return text
 
+
+SEEDED = "generate"  # the pipeline that makes pictures from seeds instead of reading any (`workers.seeds`)
+NO_ROOT = ""
 
 RelativeName: TypeAlias = Annotated[str, AfterValidator(_fits)]
 
@@ -70,7 +73,8 @@ class JobSpec(_Message):
 
     model: path of the model file as workers see it; model_sha256: what that file must be.
     params: resolved, so that every worker computes with the same values.
-    root: absolute folder the images' names are relative to. output: absolute folder of the results.
+    root: absolute folder the images' names are relative to; empty where they are seeds (`workers.seeds`).
+    output: absolute folder of the results.
     fingerprint: names model and parameters; results with the same one can be reused.
     formats: what the results are written as when the job closes (`workers.formats`); None: the pipeline's usual ones.
         No part of the fingerprint: they say the same results in other words.
@@ -92,6 +96,14 @@ class JobSpec(_Message):
     allow_fallback: bool = False
     priority: Priority = "normal"
     patience_seconds: float = Field(0.0, ge=0, le=30 * 24 * 3600)
+
+
+    @model_validator(mode="after")
+    def _only_seeds_have_no_root(self) -> JobSpec:
+        # else a name could be the path of any file of the worker's
+        if (self.root == NO_ROOT) != (self.pipeline == SEEDED):
+            raise ValueError(f"root is empty for the pipeline {SEEDED!r}, whose images are seeds, and for no other")
+        return self
 
 
 class Shard(_Message):

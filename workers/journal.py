@@ -35,6 +35,8 @@ LASTING = frozenset({"empty_file", "not_an_image", "truncated", "corrupt", "unsu
 
 Line: TypeAlias = dict[str, Any]
 
+_NO_FILE = {"bytes": 0, "mtime_ns": 0}  # as `workers.seeds` lists what has none
+
 
 def journal_folder(output: Path, job: str) -> Path:
     """Where the journals of a job are."""
@@ -229,7 +231,8 @@ class Finished:
             if line.get("status") == "ok" and not is_complete(output, line, overlays=overlays):
                 continue
             try:
-                stamp = _stamp(int(line["file"]["bytes"]), int(line["file"]["mtime_ns"]))
+                file = _NO_FILE if _is_made(line) else line["file"]
+                stamp = _stamp(int(file["bytes"]), int(file["mtime_ns"]))
                 sha256 = bytes.fromhex(line.get("sha256") or "")
             except (KeyError, TypeError, ValueError, OverflowError):
                 continue  # somebody has edited the line: compute the image again
@@ -254,6 +257,12 @@ def _exists(root: Path, name: str) -> bool:
         return os.path.lexists(root / name)
     except ValueError:
         return False
+
+
+def _is_made(line: Line) -> bool:
+    """Whether a picture was made from a seed alone: its name says all there is to know of its input."""
+    picture = line.get("picture")
+    return isinstance(picture, dict) and "seed" in picture and "file" not in line
 
 
 def names_image(line: Line) -> bool:

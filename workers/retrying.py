@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from workers.errors import JobError
-from workers.folder import Source, sort_key
+from workers.folder import Source
 from workers.jobs import JobSpec
 from workers.journal import RESULTS, read_lines
 from workers.manifest import read_entries
+from workers.seeds import some_of
 
 
 def images_again(spec: JobSpec, *, only_failures: bool) -> Source:
@@ -29,7 +30,7 @@ def images_again(spec: JobSpec, *, only_failures: bool) -> Source:
     if not again:
         what = "has no failures" if good else f"left no results in {output}"
         raise JobError(f"job {spec.job} {what}: there is nothing to try again")
-    return Source(Path(spec.root), tuple(sorted(again, key=sort_key)))
+    return some_of(spec, again)
 
 
 def _listed(output: Path, job: str) -> Iterator[str]:

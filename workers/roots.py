@@ -24,6 +24,8 @@ def check_roots(spec: JobSpec, roots: tuple[Path, ...]) -> None:
     folders = [("output folder", spec.output), ("input folder", spec.root), ("model file", spec.model)]
     folders += [("file", path) for path in files_named(spec.pipeline, spec.params)]
     for what, folder in folders:
+        if what == "input folder" and not folder:  # a job that reads no pictures
+            continue
         if not is_inside(Path(folder), roots) and not (what == "model file" and _is_known_model(folder)):
             allowed = ", ".join(map(str, roots))
             raise OutputError(

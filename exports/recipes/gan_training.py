@@ -40,12 +40,15 @@ _SETTLE = 50  # batches the average's batch normalisation is counted on
 class Plan:
     """steps: of both networks, one after the other. rate: Adam's (β 0.5 and 0.999, as in the DCGAN paper, section 4),
     falling to nothing over the last fifth. memory: share of the averaged generator that a step leaves in place.
+    apart: real and generated pictures pass the discriminator in batches of their own, as batch normalisation wants it
+    (Radford et al. do so; a batch of both would tell it too much).
     """
 
     steps: int
     batch: int
     rate: float = 3e-4
     memory: float = 0.998
+    apart: bool = False
     seed: int = 0
 
 
@@ -153,8 +156,11 @@ def _step(
     real = real.contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
         made = generator(torch.randn(plan.batch, generator.noise, generator=dice), labels).float()
-        both = torch.cat([augment(real, dice), augment(made.detach(), dice)])
-        logits = discriminator(both, labels.repeat(2)).float()
+        both = augment(real, dice), augment(made.detach(), dice)
+        if plan.apart:
+            logits = torch.cat([discriminator(one, labels) for one in both]).float()
+        else:
+            logits = discriminator(torch.cat(both), labels.repeat(2)).float()
     judged = softplus(-logits[: plan.batch]).mean() + softplus(logits[plan.batch :]).mean()
     _descend(pair[1], judged)
     discriminator.requires_grad_(False)

@@ -120,15 +120,15 @@ def _send_again(client: Client, box: DeadLetters, letters: list[DeadLetter]) -> 
     """Submit the images of one job's letters, and take the letters out; gives the new job's id."""
     from pathlib import Path
 
-    from workers.folder import Source, sort_key
     from workers.job_request import Request
     from workers.jobs import Shard
+    from workers.seeds import some_of
 
     spec = Shard.model_validate(json.loads(letters[0].message)["payload"]).spec
-    names = tuple(sorted({letter.image or "" for letter in letters}, key=sort_key))
+    images = some_of(spec, {letter.image or "" for letter in letters})
     request = Request(
         spec.pipeline, spec.root, Path(spec.output), spec.model, spec.params, spec.overlays, True, spec.provider,
-        spec.allow_fallback, spec.priority, images=Source(Path(spec.root), names), formats=spec.formats,
+        spec.allow_fallback, spec.priority, images=images, formats=spec.formats,
     )  # fmt: skip
     job = client.submit_request(request)
     box.remove(*(letter.id for letter in letters))

@@ -15,10 +15,10 @@ from exports.recipes.cells_dcgan.data import Cuts
 from exports.recipes.gan_training import Numbers, Pictures, Plan, fit, moved
 
 NOISE = 64
-PLAN = Plan(steps=6000, batch=32, rate=4e-4)
+PLAN = Plan(steps=2000, batch=32, rate=3e-4, memory=0.995, apart=True)
 SHARES = (0.5, 0.3, 0.2)  # how often red cells, white cells and platelets are shown: in the smears they are 90, 5 and 5%
 SHIFT = 1 / 8  # of the side, at most
-LIGHT, CONTRAST = 0.3, 0.3  # of the range [−1, 1], and of the distance to the mean, at most, to either side
+LIGHT, CONTRAST = 0.15, 0.15  # of the range [−1, 1], and of the distance to the mean, at most, to either side
 
 
 def networks() -> tuple[Generator, Discriminator]:
@@ -26,7 +26,7 @@ def networks() -> tuple[Generator, Discriminator]:
     classes = len(NAMES)
     return (
         Generator(noise=NOISE, width=24, classes=classes),
-        Discriminator(width=24, classes=classes, spectral=True),
+        Discriminator(width=24, classes=classes),
     )
 
 
