@@ -6,6 +6,7 @@ still, or who looks into no queue any more, is alive and not ready.
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -75,7 +76,10 @@ def _handler(registry: CollectorRegistry) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             if self.path == "/metrics":
-                self._answer(200, generate_latest(registry), _METRICS)
+                try:
+                    self._answer(200, generate_latest(registry), _METRICS)
+                except struct.error:  # the file of a process that has begun this very moment has no length yet
+                    self._answer(503, b"a process is just beginning, ask again\n")
             elif self.path == "/live":
                 self._answer(200, b"alive\n")
             elif self.path == "/ready":

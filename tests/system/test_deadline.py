@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -13,6 +14,8 @@ import pytest
 from tests.redis_server import RedisServer
 from tests.system.clients import worker_on
 from tests.system.processes import drawn, left_behind, pixelmill, results, until
+from workers import Client
+from workers.errors import JobError
 from workers.webhooks import verify
 
 pytestmark = pytest.mark.service
@@ -65,3 +68,26 @@ def test_a_deadline_ends_the_job_between_images_and_the_webhook_tells(
     assert len(done) == status["finished"] < IMAGES
     assert all(line["status"] == "ok" for line in done.values())
     assert retried["total"] == IMAGES - len(done)
+
+
+def test_a_program_gives_a_deadline_and_a_job_that_no_worker_serves_ends_by_it(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    drawn(tmp_path / "photos" / "a.jpg")
+    client = Client(redis_server.url)
+    hook = "https://example.org/hook?key=secret"
+
+    patient = client.submit(
+        "classify", tmp_path / "photos", output=tmp_path / "one", deadline=timedelta(hours=1), webhook=hook
+    )
+    hasty = client.submit("classify", tmp_path / "photos", output=tmp_path / "two", deadline=0.1)
+    ended = client.wait(hasty, timeout=60)
+    waits = client.status(patient)
+
+    assert (ended.state, ended.finished) == ("failed", 0)
+    with pytest.raises(JobError, match=r"DeadlineExceeded: its deadline .* passed with 0 of 1 images finished"):
+        list(client.results(hasty))
+    assert waits.state == "pending"
+    assert waits.deadline is not None
+    assert datetime.fromisoformat(waits.deadline) - datetime.fromisoformat(waits.created) == timedelta(hours=1)
+    assert waits.webhook == "https://example.org/hook?***"

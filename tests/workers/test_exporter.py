@@ -106,3 +106,12 @@ def test_the_numbers_of_a_worker_that_was_killed_are_swept_by_the_next(tmp_path:
     assert killed.name.startswith("pixelmill-metrics-")
     assert ended_well != killed
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_just_being_made_costs_one_scrape_and_not_the_server(port: int, tmp_path: Path) -> None:
+    (tmp_path / "counter_1.db").touch()
+    early = fetch(port, "/metrics")
+    (tmp_path / "counter_1.db").unlink()
+
+    assert early == (503, "a process is just beginning, ask again\n")
+    assert fetch(port, "/metrics")[0] == 200
