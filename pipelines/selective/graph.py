@@ -81,7 +81,7 @@ def segment(picture: NDArray[np.uint8], k: float, least: int) -> NDArray[np.int3
     ends = np.searchsorted(edges.weight, _LEVELS, side="right")
     for begin, end in pairwise((0, *ends.tolist())):
         parts = _join(_of_components(edges.chosen(slice(begin, end)), parts), parts, alike)
-    parts = _join(_of_components(edges, parts), parts, too_small)
+    parts = _join(_of_components(edges, parts), parts, too_small, below=least)
     return parts.labels.reshape(height, width)
 
 
@@ -110,13 +110,21 @@ def _grid_edges(picture: NDArray[np.uint8]) -> _Edges:
     return _Edges(np.concatenate(starts)[order], np.concatenate(ends)[order], steps[order].astype(np.float32) / _STEPS)
 
 
-def _join(edges: _Edges, parts: _Components, may: Callable[[_Edges, _Components], NDArray[np.bool_]]) -> _Components:
-    """Join components along their lightest edges that may be joined, until none may."""
+def _join(
+    edges: _Edges,
+    parts: _Components,
+    may: Callable[[_Edges, _Components], NDArray[np.bool_]],
+    below: float = np.inf,
+) -> _Components:
+    """Join components along their lightest edges that may be joined, until none may.
+
+    below: pixels; only smaller components choose, so that two larger ones never meet by way of a small one.
+    """
     while edges.weight.size:
         allowed = np.flatnonzero(may(edges, parts))
         if not allowed.size:
             break
-        movers, taken, target = _choices(edges.chosen(allowed), len(parts.size))
+        movers, taken, target = _choices(edges.chosen(allowed), parts.size < below)
         roots = np.flatnonzero(target == np.arange(len(target)))
         number = np.empty(len(target), np.int32)
         number[roots] = np.arange(len(roots), dtype=np.int32)
@@ -131,19 +139,20 @@ def _join(edges: _Edges, parts: _Components, may: Callable[[_Edges, _Components]
     return parts
 
 
-def _choices(edges: _Edges, count: int) -> tuple[NDArray[np.intp], _Indices, _Indices]:
+def _choices(edges: _Edges, choosing: NDArray[np.bool_]) -> tuple[NDArray[np.intp], _Indices, _Indices]:
     """Let each component take its lightest edge.
 
+    choosing: (M,) whether a component takes one; an edge may join it to one that does not.
     Returns the components that have one, the edge each takes, and for every component the one it becomes part of.
     """
-    total = edges.weight.size
+    total, count = edges.weight.size, len(choosing)
     backwards = np.arange(total - 1, -1, -1, dtype=np.int32)
     # of repeated indices the last value stays: from behind, that is the lightest edge of each component
     by_end, by_start = np.full(count, total, np.int32), np.full(count, total, np.int32)
     by_end[edges.end[::-1]] = backwards
     by_start[edges.start[::-1]] = backwards
     first = np.minimum(by_end, by_start)
-    movers = np.flatnonzero(first < total)
+    movers = np.flatnonzero((first < total) & choosing)
     taken = first[movers]
     target = np.arange(count, dtype=np.int32)
     target[movers] = edges.start[taken] + edges.end[taken] - movers

@@ -68,7 +68,8 @@ class _Hierarchy:
 
     def alike(self, a: NDArray[np.int64], b: NDArray[np.int64] | int) -> NDArray[np.float64]:
         """How alike regions are, pair by pair: the sum of the similarities that count, each in [0, 1]."""
-        found = np.minimum(self.histogram[a], self.histogram[b]).sum(axis=1).astype(np.float64)
+        shared = np.minimum(self.histogram[a], self.histogram[b])
+        found: NDArray[np.float64] = shared.sum(axis=1, dtype=np.float64)
         size = self.size[a] + self.size[b]
         if self.by_size:
             found += 1 - size / self.whole

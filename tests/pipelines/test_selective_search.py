@@ -122,15 +122,15 @@ def test_three_discs_are_each_proposed_almost_exactly() -> None:
 
 
 def test_two_halves_are_cut_where_the_published_rule_cuts_them() -> None:
-    # inner edges weigh 0, the border's weigh 40 √3 ≈ 69 before smoothing, k / 450 pixels must stay below that
+    # equation (3) of Felzenszwalb and Huttenlocher: halves of 390 even pixels join across columns that differ by a few
+    # levels only if k / 390 reaches that; the blurred columns between them are under 200 pixels together
     picture = np.full((30, 30, 3), 100, np.uint8)
     picture[:, 15:] = 140
 
-    apart = segment(picture, 100, 20)
-    one = segment(picture, 1_000_000, 20)
+    apart = segment(picture, 100, 200)
+    one = segment(picture, 1_000_000, 200)
 
-    assert apart.max() == 1
-    assert apart[0, 0] != apart[0, -1]
+    assert [np.unique(apart[:, :15]).tolist(), np.unique(apart[:, 15:]).tolist()] in ([[0], [1]], [[1], [0]])
     assert one.max() == 0
 
 
@@ -143,7 +143,7 @@ def test_colour_histograms_are_those_of_opencv() -> None:
     for number in range(labels.max() + 1):
         mask = (labels == number).astype(np.uint8)
         # OpenCV spreads 256 values over 25 bins as we do: bin = value × 25 / 256, rounded down
-        theirs = np.concatenate([cv2.calcHist([picture], [c], mask, [25], [0, 256])[:, 0] for c in range(3)])
+        theirs = np.concatenate([cv2.calcHist([picture], [c], mask, [25], [0, 256]).ravel() for c in range(3)])
         np.testing.assert_allclose(regions.colour[number], theirs / theirs.sum(), atol=1e-6)
 
 
