@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from workers.client import Client
+    from workers.connecting import connect
     from workers.status import Status
 
-__all__ = ["Client", "Status"]
+__all__ = ["Client", "Status", "connect"]
 
-_HOME = {"Client": "workers.client", "Status": "workers.status"}
+_HOME = {"Client": "workers.client", "Status": "workers.status", "connect": "workers.connecting"}
 
 
 def __getattr__(name: str) -> Any:

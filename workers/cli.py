@@ -26,6 +26,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "jobs": ("workers.commands.jobs:jobs", "List the jobs a service knows."),
     "dead": ("workers.commands.dead:dead", "Look into what was given up, and try it again."),
     "worker": ("workers.commands.worker:worker", "Start a worker by hand, on the broker in PIXELMILL_BROKER."),
+    "serve": ("workers.commands.serve:serve", "Serve the HTTP API and the page."),
+    "tokens": ("workers.commands.tokens:tokens", "Say who may use the HTTP API."),
     "health": ("workers.commands.health:health", "Ask whether the broker answers and a worker here takes shards."),
     "models": ("workers.commands.models:models", "List the models that can run, with their cards."),
     "inspect": ("workers.commands.inspect:inspect", "Say how Pixelmill sees a picture, and what it would convert."),

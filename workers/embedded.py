@@ -78,11 +78,12 @@ class EmbeddedBroker:
         """Whether the server's process lives."""
         return self._process.poll() is None
 
-    def stop(self) -> None:
-        """End the server and remove its data: the job that needed them is over."""
+    def stop(self, *, keep: bool = False) -> None:
+        """End the server and remove its data: the job that needed them is over. keep: a service goes on with them."""
         stop_owned(self._process, grace_seconds=1)
         shutil.rmtree(self._folder, ignore_errors=True)
-        shutil.rmtree(self._data, ignore_errors=True)
+        if not keep:
+            shutil.rmtree(self._data, ignore_errors=True)
 
     def _wait_until_ready(self) -> None:
         from workers.store import JobStore

@@ -1,0 +1,108 @@
+"""What a job may be asked for over HTTP, and turning it into a job."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from workers.gateway.callers import Caller
+from workers.gateway.desk import Desk
+from workers.gateway.problems import Problem
+from workers.gateway.records import Record
+from workers.queues import Priority
+from workers.roots import is_inside
+
+_MOST_REFERENCES = 10_000
+
+Name = Annotated[str, Field(max_length=200)]
+
+
+class Asked(BaseModel):
+    """A job, without its pictures."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    pipeline: Name = Field(description="what to do, one of GET /v1/pipelines")
+    model: Name | None = Field(None, description="a model by name, one of GET /v1/models; default: the pipeline's own")
+    params: dict[str, Any] = Field({}, description="the pipeline's parameters, as its JSON Schema says")
+    priority: Priority = Field("normal", description="high goes before normal, normal before bulk")
+    formats: tuple[Name, ...] | None = Field(None, max_length=20, description="what the results are written as")
+    overlays: bool = Field(True, description="draw every picture with its results")
+
+
+class AskedByReference(Asked):
+    """A job on pictures the service can reach by itself."""
+
+    inputs: list[Annotated[str, Field(min_length=1, max_length=4096)]] = Field(
+        min_length=1, max_length=_MOST_REFERENCES, description="paths of files, folders or globs below allowed folders"
+    )
+
+
+def submit(desk: Desk, caller: Caller, asked: Asked, ticket: str, inputs: Sequence[Path], digest: str,
+           images: tuple[str, ...] = ()) -> Record:  # fmt: skip
+    """Give a job to the service and note whose it is. Raises what `Client.submit` does."""
+    if asked.model is not None and ("/" in asked.model or "\\" in asked.model or asked.model.endswith(".onnx")):
+        raise Problem(422, "bad_model", "a model is named, not given by its path: GET /v1/models lists them")
+    job = desk.client.submit(
+        asked.pipeline,
+        list(inputs) if images else [str(path) for path in inputs],
+        output=desk.records.folder(ticket) / "results",
+        params=checked(asked.params),
+        model=asked.model,
+        priority=asked.priority,
+        key=f"gateway:{ticket}",
+        overlays=asked.overlays,
+        formats=asked.formats,
+    )
+    record = Record(job=job, ticket=ticket, owner=caller.id, asked=digest, images=images)
+    desk.records.keep(record)
+    return record
+
+
+def digest_of(asked: Asked, images: Sequence[tuple[str, int]] = ()) -> str:
+    """Tell one request from another with the same key: what is asked, and names and sizes of the uploads."""
+    told = json.dumps([asked.model_dump(mode="json"), list(images)], sort_keys=True)
+    return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def same_again(record: Record, digest: str) -> Record:
+    """The job of a repeated request. Raises Problem 422 if another one was asked for under this key."""
+    if record.asked != digest:
+        raise Problem(422, "key_reused", "this Idempotency-Key was used for another request: choose a new one")
+    return record
+
+
+def allowed_references(desk: Desk, inputs: Sequence[str]) -> list[Path]:
+    """Check that references lie below the allowed folders. Raises Problem."""
+    if not desk.config.references:
+        raise Problem(
+            422, "references_off", "this gateway takes uploads only: `pixelmill serve --root FOLDER` allows paths"
+        )
+    paths = []
+    for text in inputs:
+        path = Path(text)
+        fixed = Path(*_before_glob(path)) if any(c in text for c in "*?[") else path
+        if not path.is_absolute() or not is_inside(fixed, desk.config.references) or ".." in path.parts:
+            raise Problem(422, "outside_roots", f"{text!r} does not lie below a folder this gateway may read")
+        paths.append(path)
+    return paths
+
+
+def _before_glob(path: Path) -> tuple[str, ...]:
+    """The parts of a path before the first one that is a pattern."""
+    parts = path.parts
+    first = next(number for number, part in enumerate(parts) if any(c in part for c in "*?["))
+    return parts[:first] or (".",)
+
+
+def checked(params: dict[str, Any]) -> dict[str, Any]:
+    """Parameters that name no file of the server: a background is a colour here."""
+    for name, value in params.items():
+        if name == "background" and isinstance(value, str) and not value.startswith("#"):
+            raise Problem(422, "bad_parameter", "background: a colour like #1e90ff, not a file of the server")
+    return params

@@ -1,0 +1,136 @@
+"""`/v1/predict/{pipeline}`: one picture, its result in the same response."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated, Any
+
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Query, Request
+from starlette.datastructures import UploadFile
+from starlette.requests import ClientDisconnect
+
+from pipelines.errors import ParameterError
+from workers.gateway.asked import checked
+from workers.gateway.desk import AtDesk, Desk, Submitter
+from workers.gateway.problems import Problem, busy
+from workers.gateway.uploads import read_form
+from workers.journal import Line
+from workers.picture import LARGEST_UPLOAD
+
+router = APIRouter(prefix="/v1", tags=["predict"])
+
+_LOOK_SECONDS = 0.5
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "image/*": {"schema": {"type": "string", "format": "binary"}},
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "properties": {"image": {"type": "string", "format": "binary"}},
+                }
+            },
+        },
+    }
+}
+
+
+@router.post("/predict/{pipeline}", openapi_extra=_BODY)
+async def predict(
+    pipeline: str,
+    request: Request,
+    desk: AtDesk,
+    caller: Submitter,
+    model: Annotated[str | None, Query(max_length=200)] = None,
+    params: Annotated[str, Query(max_length=20_000, description="a JSON object")] = "{}",
+    deadline: Annotated[float, Query(gt=0, description="seconds to wait")] = 30.0,
+) -> dict[str, Any]:
+    """Take one picture (the request's body, or a part called image) through a pipeline; it goes before every job.
+
+    422 with the product's code for a picture that can't be read, 504 after `deadline`, 503 while too many wait.
+    """
+    if deadline > desk.config.deadline:
+        raise Problem(422, "bad_parameter", f"deadline: at most {desk.config.deadline:g} s, this one {deadline:g}")
+    if model is not None and ("/" in model or "\\" in model or model.endswith(".onnx")):
+        raise Problem(422, "bad_model", "a model is named, not given by its path: GET /v1/models lists them")
+    _refuse_if_busy(desk)
+    data = await _picture(request)
+    line = await run_sync(_ask, desk, pipeline, data, _params(params), model, deadline)
+    if line["status"] != "ok":
+        error = line.get("error") or {}
+        raise Problem(422, str(error.get("code", "failed")), str(error.get("message", "no result")))
+    line.pop("image", None)
+    return line
+
+
+def _ask(desk: Desk, pipeline: str, data: bytes, params: dict[str, Any], model: str | None, deadline: float) -> Line:
+    return desk.client.run(pipeline, data, params=params, model=model, timeout=deadline)
+
+
+async def _picture(request: Request) -> bytes:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        async with read_form(request, 1) as form:
+            sent = form.get("image")
+            if not isinstance(sent, UploadFile):
+                raise Problem(422, "no_files", "send the picture as a part called image, or as the body")
+            if (sent.size or 0) > LARGEST_UPLOAD:
+                raise _too_large()
+            data = await sent.read()
+    elif kind.startswith("image/") or kind == "application/octet-stream":
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async for part in request.stream():
+                size += len(part)
+                if size > LARGEST_UPLOAD:
+                    raise _too_large()
+                parts.append(part)
+        except ClientDisconnect:
+            raise Problem(400, "cut_off", "the request ended before it was whole") from None
+        data = b"".join(parts)
+    else:
+        raise Problem(415, "unsupported_media_type", f"send image/…, octets or multipart/form-data, not {kind!r}")
+    if not data:
+        raise Problem(422, "empty_file", "the picture has no bytes")
+    return data
+
+
+def _too_large() -> Problem:
+    return Problem(413, "file_too_large", f"a picture here has at most {LARGEST_UPLOAD:,} bytes: submit a job instead")
+
+
+def _params(text: str) -> dict[str, Any]:
+    try:
+        params = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ParameterError(f"params is no JSON object: {error}") from error
+    if not isinstance(params, dict):
+        raise ParameterError(f"params is no JSON object, it is a {type(params).__name__}")
+    return checked(params)
+
+
+class _Depth:
+    """How many pictures wait in front, asked no more often than `_LOOK_SECONDS`."""
+
+    def __init__(self) -> None:
+        self._seen, self._when = 0, -_LOOK_SECONDS
+
+    def of(self, desk: Desk) -> int:
+        now = time.monotonic()
+        if now - self._when >= _LOOK_SECONDS:
+            self._seen, self._when = desk.client.waiting()["high"], now
+        return self._seen
+
+
+_depth = _Depth()
+
+
+def _refuse_if_busy(desk: Desk) -> None:
+    waiting = _depth.of(desk)
+    if waiting > desk.config.max_waiting:
+        raise busy("queue_full", f"{waiting} pictures wait already: ask again in a moment")
