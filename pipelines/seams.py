@@ -1,6 +1,11 @@
 """What several views of one picture found, put together: its tiles, and the picture as a whole.
 
-Three things happen where tiles meet, and each has its rule:
+Whoever saw a place best decides what is there:
+
+- a small thing in the picture as a whole, shrunk as it was seen there, is left to the tile that holds it;
+- a thing at a tile's border, cut or nearly so, is left to the neighbour that has more around it.
+
+Then three things can remain where tiles meet:
 
 - two views saw the same object whole: the better box stays (suppression across views);
 - one tile's border cut an object that another view saw whole: the piece goes;
@@ -27,7 +32,10 @@ _MARGIN = 0.015  # of a tile's side: a box that ends nearer to an inner border m
 _AGREE = 0.5  # IoU of two boxes' parts in the strip both tiles saw, from which they are one object
 _COVERED = 0.7  # share of a piece inside a whole object of its class, from which it is a piece of that
 _SAME = 0.45  # IoU from which boxes of two views are one object; within a view the user's own `iou` has decided
+_SMALL = 0.5  # of a tile's side: what is shorter in the picture as a whole is left to the tiles
+_NEAR = 0.1  # of a tile's side: what ends nearer to an inner border is left to a neighbour that has more around it
 _MOST = 4000  # boxes compared with one another
+_TOGETHER = 256  # tiles that all boxes are held against at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,18 @@ class _Pieces:
     places: Boxes
     cut: Mask
 
+    def __getitem__(self, chosen: ClassIds) -> _Pieces:
+        return _Pieces(
+            self.boxes[chosen],
+            self.scores[chosen],
+            self.class_ids[chosen],
+            tuple(self.names[i] for i in chosen),
+            tuple(self.masks[i] for i in chosen) if self.masks else (),
+            self.views[chosen],
+            self.places[chosen],
+            self.cut[chosen],
+        )
+
 
 def merge(views: Sequence[View], size: tuple[int, int], params: TiledParams) -> Detections | Instances:
     """Put together what several views found.
@@ -62,7 +82,7 @@ def merge(views: Sequence[View], size: tuple[int, int], params: TiledParams) -> 
     size: (height, width) of the picture. params: those of `detect` or `instances`, for `max_detections`.
     Returns what the views hold, detections or instances, in pixels of the picture, highest score first.
     """
-    pieces = _gathered(views, size)
+    pieces = _best_seen(_gathered(views, size), views, size)
     groups = _joined(pieces)
     boxes = np.array([_around(pieces.boxes[group]) for group in groups], np.float32).reshape(-1, 4)
     kept = _kept(pieces, groups, boxes)[: getattr(params, "max_detections", None)]
@@ -94,16 +114,50 @@ def _gathered(views: Sequence[View], size: tuple[int, int]) -> _Pieces:
     scores = np.concatenate([view.found.scores for view in views])
     order = np.argsort(-scores, kind="stable")[:_MOST]
     names = [name for view in views for name in view.found.names]
-    return _Pieces(
-        np.concatenate(boxes)[order],
-        scores[order],
-        np.concatenate([view.found.class_ids for view in views])[order],
-        tuple(names[i] for i in order),
-        tuple(masks[i] for i in order) if masks else (),
-        np.concatenate(numbers)[order],
-        np.concatenate(places)[order],
-        np.concatenate(cuts)[order],
+    pieces = _Pieces(
+        np.concatenate(boxes),
+        scores,
+        np.concatenate([view.found.class_ids for view in views]),
+        tuple(names),
+        tuple(masks),
+        np.concatenate(numbers),
+        np.concatenate(places),
+        np.concatenate(cuts),
     )
+    return pieces[order]
+
+
+def _best_seen(pieces: _Pieces, views: Sequence[View], size: tuple[int, int]) -> _Pieces:
+    """Leave out what a tile saw better than the view it was found in, whether that tile found it or not."""
+    places = np.array([view.place for view in views if view.place is not None], np.float32).reshape(-1, 4)
+    if len(places) == 0:
+        return pieces
+    side = float((places[:, 2:] - places[:, :2]).max())
+    best = np.full(len(pieces.boxes), -np.inf, np.float32)
+    for start in range(0, len(places), _TOGETHER):
+        best = np.maximum(best, _clearance(pieces.boxes, places[start : start + _TOGETHER], size))
+    own = np.full_like(best, -np.inf)
+    for number, view in enumerate(views):
+        if view.place is not None:
+            here = np.flatnonzero(pieces.views == number)
+            own[here] = _clearance(pieces.boxes[here], np.array([view.place], np.float32), size)
+    tiled = pieces.views > 0
+    sides = (pieces.boxes[:, 2:] - pieces.boxes[:, :2]).max(axis=1, initial=0)
+    # the picture as a whole is for what is large, the strip at a tile's border for what reaches out of the neighbour
+    better = np.where(tiled, (own < _NEAR * side) & (best > own), sides < _SMALL * side)
+    return pieces[np.flatnonzero(~(better & (best >= _MARGIN * side)))]
+
+
+def _clearance(boxes: Boxes, places: Boxes, size: tuple[int, int]) -> FloatArray:
+    """How far a box lies inside that of the places that holds it best, in pixels; negative if it reaches out of each.
+
+    The picture's own border counts as endlessly far. boxes: (N, 4). places: (M, 4). Returns (N,) float32.
+    """
+    height, width = size
+    inner = np.concatenate([places[:, :2] > 0, places[:, 2:] < np.array([width, height])], axis=1)
+    room = np.concatenate([boxes[:, None, :2] - places[:, :2], places[:, 2:] - boxes[:, None, 2:]], axis=2)
+    clearance: FloatArray = np.where(inner, room, np.float32(np.inf)).min(axis=2).max(axis=1)
+    return clearance
 
 
 def _joined(pieces: _Pieces) -> list[list[int]]:
