@@ -13,6 +13,8 @@ from typing import TypeAlias
 
 from workers.errors import JobError
 from workers.registry import Head, Registry
+from workers.settings import settings
+from workers.settling import unsettled_key
 from workers.store import Progress
 
 # seconds from the submission, the same as a timedelta, or a moment with its time zone
@@ -63,5 +65,7 @@ def end_if_overdue(registry: Registry, head: Head, progress: Progress, now: floa
     listed = "those listed so far" if head.shards is None else "images"
     when = datetime.fromtimestamp(head.deadline, UTC).isoformat(sep=" ", timespec="seconds")
     done = f"{head.kept + ran + progress.partly:,} of {head.kept + head.images:,} {listed} finished"
+    # whoever sees it first ends it, perhaps a client that goes away at once: what is done is merged by a worker
+    registry.store.redis.sadd(unsettled_key(settings().queue), head.spec.job)
     registry.store.end(head.spec.job, "failed", f"DeadlineExceeded: its deadline {when} passed with {done}")
     return True

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from pathlib import Path
 
 from workers.errors import OutputError
 from workers.journal import settle
 from workers.output import claim_output
+from workers.registry import Registry
 from workers.roots import is_inside
 from workers.store import JobStore
 
@@ -25,23 +27,29 @@ def settle_stopped(store: JobStore, job: str, output: Path) -> None:
 
 
 class Unsettled:
-    """Jobs that were ended here and whose results nobody has merged; looked at now and then, never waited for."""
+    """Jobs that somebody ended whose results nobody has merged; looked at now and then, never waited for."""
 
-    def __init__(self, roots: tuple[Path, ...]) -> None:
-        self._roots = roots
-        self._since: dict[str, tuple[Path, float]] = {}
+    def __init__(self, registry: Registry, queue: str, roots: tuple[Path, ...]) -> None:
+        self._registry, self._roots, self._key = registry, roots, unsettled_key(queue)
 
-    def add(self, job: str, output: Path) -> None:
-        """Remember a job, unless its folder is none of ours."""
-        if is_inside(output, self._roots):
-            self._since[job] = output, time.monotonic()
-
-    def settle(self, store: JobStore) -> None:
+    def settle(self) -> None:
         """Merge the results of those that are at work no more. Raises redis.RedisError."""
-        for job, (output, since) in list(self._since.items()):
-            if not store.progress(job).live or time.monotonic() - since > STOP_SECONDS:
-                _merge(output, 0.0)
-                del self._since[job]
+        store = self._registry.store
+        for job in store.redis.smembers(self._key):
+            head, progress = self._registry.head(job), store.progress(job)
+            if head is not None:
+                waited = self._registry.now() - (head.ended or math.inf)
+                if progress.state == "running" or (progress.live and waited < STOP_SECONDS):
+                    continue
+                output = Path(head.spec.output)
+                if is_inside(output, self._roots):
+                    _merge(output, 0.0)
+            store.redis.srem(self._key, job)
+
+
+def unsettled_key(queue: str) -> str:
+    """Set of jobs whose results are to be merged once nothing of them is at work."""
+    return f"pixelmill-service:{queue}:unsettled"
 
 
 def _merge(output: Path, patience: float) -> None:

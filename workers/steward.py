@@ -54,7 +54,7 @@ class Steward:
         self.registry = Registry(store)
         self.feeder = Feeder(app, self.registry, queue)
         self._queue = queue
-        self._unsettled = Unsettled(settings().allowed_roots)
+        self._unsettled = Unsettled(self.registry, queue, settings().allowed_roots)
         self._token = secrets.token_hex(8)
         self._lock = f"pixelmill-service:{queue}:steward"
         self._hold = store.redis.register_script(_HOLD)
@@ -66,7 +66,7 @@ class Steward:
         while not stop.wait(pause):
             try:
                 pause = BUSY_SECONDS if self.holds_the_lock() and self.tend_all() else IDLE_SECONDS
-                self._unsettled.settle(self.store)
+                self._unsettled.settle()
             except (redis.RedisError, JobError, OSError) as error:
                 log.warning("the jobs can't be looked after at the moment: %s", error)
                 pause = 1.0
@@ -104,7 +104,6 @@ class Steward:
         if head is None or progress.state != "running":
             return
         if end_if_overdue(self.registry, head, progress, self.registry.now()):
-            self._unsettled.add(job, Path(head.spec.output))
             return
         if head.shards is None and self.registry.now() - head.beat > LISTING_SECONDS:
             self.store.end(job, "cancelled", "its client died before all its images were listed; submit it again")

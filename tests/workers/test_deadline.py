@@ -18,7 +18,7 @@ from workers.manifest import ManifestWriter, read_entries
 from workers.registry import Registry
 from workers.retrying import images_again
 from workers.settings import settings
-from workers.settling import Unsettled
+from workers.settling import Unsettled, unsettled_key
 from workers.status import Status, status_of
 from workers.steward import Steward
 from workers.store import JobStore
@@ -97,6 +97,10 @@ def a_job(registry: Registry, output: Path, seconds: float) -> JobSpec:
     return spec
 
 
+def unsettled(registry: Registry, root: Path) -> Unsettled:
+    return Unsettled(registry, settings().queue, (root,))
+
+
 def status(registry: Registry, spec: JobSpec) -> Status:
     found = status_of(registry, spec.job)
     assert found is not None
@@ -119,39 +123,50 @@ def test_a_job_that_has_passed_its_deadline_fails_with_its_name(
     assert registry.store.begin(spec.job, "00000001", "worker", 5)[0] == "gone"
 
 
-def test_what_was_done_is_merged_and_the_rest_can_be_tried_again(
-    registry: Registry, store: JobStore, tmp_path: Path
+def test_what_was_done_is_merged_whoever_ended_it_and_the_rest_can_be_tried_again(
+    registry: Registry, tmp_path: Path
 ) -> None:
     spec = a_job(registry, tmp_path / "out", seconds=-1)
     assert status(registry, spec).state == "failed"
-    unsettled = Unsettled((tmp_path,))
-    unsettled.add(spec.job, Path(spec.output))
 
-    unsettled.settle(store)
+    unsettled(registry, tmp_path).settle()
 
     assert [line["image"] for line in read_lines(tmp_path / "out" / RESULTS)] == ["0.jpg"]
     assert images_again(spec, only_failures=True).names == ("1.jpg", "2.jpg")
 
 
-def test_results_are_not_merged_while_an_image_is_in_work_nor_outside_the_roots(
-    registry: Registry, store: JobStore, tmp_path: Path
-) -> None:
-    spec = a_job(registry, tmp_path / "out", seconds=3600)
+def test_results_are_not_merged_while_an_image_is_in_work(registry: Registry, store: JobStore, tmp_path: Path) -> None:
+    spec = a_job(registry, tmp_path / "out", seconds=-1)
     store.open(spec.job, "00000001", "m")
     store.begin(spec.job, "00000001", "worker", 60)
-    store.end(spec.job, "failed", "DeadlineExceeded")
-    at_work, elsewhere = Unsettled((tmp_path,)), Unsettled((tmp_path / "photos",))
-    at_work.add(spec.job, Path(spec.output))
-    elsewhere.add(spec.job, Path(spec.output))
+    assert status(registry, spec).state == "failed"
 
-    at_work.settle(store)
-    store.finish(spec.job, "00000001", "worker", 0, {})
-    elsewhere.settle(store)
+    unsettled(registry, tmp_path).settle()
     before = (tmp_path / "out" / RESULTS).exists()
-    at_work.settle(store)
+    store.finish(spec.job, "00000001", "worker", 0, {})
+    unsettled(registry, tmp_path).settle()
 
     assert not before
     assert (tmp_path / "out" / RESULTS).exists()
+
+
+def test_a_worker_merges_nothing_outside_its_roots(registry: Registry, tmp_path: Path) -> None:
+    spec = a_job(registry, tmp_path / "out", seconds=-1)
+    assert status(registry, spec).state == "failed"
+
+    unsettled(registry, tmp_path / "elsewhere").settle()
+
+    assert not (tmp_path / "out" / RESULTS).exists()
+
+
+def test_a_job_that_is_forgotten_is_not_looked_for_again(registry: Registry, store: JobStore, tmp_path: Path) -> None:
+    spec = a_job(registry, tmp_path / "out", seconds=-1)
+    assert status(registry, spec).state == "failed"
+    registry.forget(spec.job)
+
+    unsettled(registry, tmp_path).settle()
+
+    assert not store.redis.exists(unsettled_key(settings().queue))
 
 
 def test_whoever_looks_ends_a_job_that_no_worker_looks_after(registry: Registry, tmp_path: Path) -> None:
