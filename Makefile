@@ -17,16 +17,22 @@ ALL := $(VENV)/.installed-export
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(CORE) ## take the sample photographs through the queue, with the light core only
-	@for job in 'classify samples' 'detect samples' 'instances samples' 'portrait samples/people'; do \
-	  pipeline=$${job% *} folder=$${job#* }; \
-	  echo "pixelmill run $$pipeline $$folder/ --out demo-results/$$pipeline"; \
-	  env -u PIXELMILL_BROKER -u PIXELMILL_STORE \
-	    $(BIN)/pixelmill run $$pipeline $$folder/ --out demo-results/$$pipeline --force || exit $$?; \
-	done
+demo: $(CORE) ## take the sample photographs and drawn smears through the queue, with the light core only
+	@$(BIN)/python samples/smear.py demo-results/smears
+	@run() { \
+	  echo "pixelmill run $$*"; \
+	  env -u PIXELMILL_BROKER -u PIXELMILL_STORE $(BIN)/pixelmill run "$$@" --force || exit $$?; \
+	}; \
+	run classify samples/ --out demo-results/classify; \
+	run detect samples/ --out demo-results/detect; \
+	run instances samples/ --score 0.4 --out demo-results/instances; \
+	run portrait samples/people/ --out demo-results/portrait; \
+	run segment demo-results/smears/ --out demo-results/segment; \
+	run detect demo-results/smears/ --model smears-yolo --out demo-results/smears-detect
 	@echo
-	@echo "The pictures:  demo-results/{classify,detect,instances}/overlays/  demo-results/portrait/pictures/"
-	@echo "The reports:   demo-results/{classify,detect,instances,portrait}/report.html"
+	@echo "The pictures:  demo-results/{classify,detect,instances,segment,smears-detect}/overlays/"
+	@echo "               demo-results/portrait/pictures/"
+	@echo "The reports:   demo-results/{classify,detect,instances,portrait,segment,smears-detect}/report.html"
 
 test: $(ALL) ## run all tests but the long ones; needs no root, no docker, no network
 	$(BIN)/python -m pytest -m "not heavy" $(ARGS)

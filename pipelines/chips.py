@@ -16,7 +16,7 @@ from pipelines.types import Image
 
 Corners: TypeAlias = tuple[int, int, int, int]  # x1 y1 x2 y2, x2 and y2 exclusive
 
-_SMALLEST_TEXT = 10  # below this a letter is a smudge
+_SMALLEST_TEXT = 12  # below this a letter is a smudge
 _MOST_OF_PICTURE = 0.25  # that chips may hide
 
 

@@ -140,7 +140,8 @@ def _transformer_facts() -> Facts:
             batch=None,
             mean=(0.0,) * 3,
             std=(1.0,) * 3,
-            resize=Resize(rule="keep", stride=4),
+            # the network needs multiples of 4 only, but no reflection of 4 pixels fits into 4
+            resize=Resize(rule="keep", stride=8),
         ),
         names=(),
         outputs=("image",),

@@ -2,7 +2,8 @@
 
 `golden/` holds three photographs (astronaut: NASA, public domain; chelsea, coffee: CC0; from scikit-image, reduced to
 320 pixels and 20 colours) and, for each drawing, the picture expected. What was found in them is made by hand. After a
-change that is meant to be seen, draw them anew, look at every one, and commit them with the change:
+change that is meant to be seen, draw them anew, look at every one, and commit them with the change; two are made by a
+network, of random weights for a style (there is none to ship):
 
     python -m tests.pipelines.test_golden
 """
@@ -17,11 +18,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import pipelines
 from pipelines.draw import draw
 from pipelines.masks import PlacedMask
+from pipelines.pipeline import Pipeline
 from pipelines.results import Detections, Found, Instances, Labels, RenderedPicture, SemanticMask
 
 GOLDEN = Path(__file__).parent / "golden"
+STYLE = GOLDEN / "tiny-style.onnx"  # tests/exports/tiny_style.py makes it
 
 
 def photograph(name: str) -> np.ndarray:
@@ -90,12 +94,30 @@ def an_astronaut_cut_out() -> tuple[np.ndarray, Found]:
     return picture, RenderedPicture(np.dstack([picture, alpha]))
 
 
+def a_blurred_background() -> tuple[np.ndarray, Found]:
+    picture = photograph("astronaut")
+    return picture, made(pipelines.load("selfie", {"blur": 3}, provider="cpu"), picture)
+
+
+def a_repainted_cup() -> tuple[np.ndarray, Found]:
+    picture = photograph("coffee")
+    return picture, made(pipelines.load(str(STYLE), provider="cpu"), picture)
+
+
+def made(pipeline: Pipeline, picture: np.ndarray) -> Found:
+    found = pipeline(picture).found
+    assert found is not None
+    return found
+
+
 SCENES: dict[str, Callable[[], tuple[np.ndarray, Found]]] = {
     "classify": a_classified_cat,
     "detect": detections_on_a_table,
     "instances": instances_on_a_table,
     "segment": a_segmented_cat,
     "portrait": an_astronaut_cut_out,
+    "portrait-blurred": a_blurred_background,
+    "stylize": a_repainted_cup,
 }
 
 

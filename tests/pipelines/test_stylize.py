@@ -1,16 +1,20 @@
-"""A style network's output as a picture: its size, its clipping, how much of it, and whose colours."""
+"""A style network's output as a picture: its size, its clipping, how much of it, whose colours; and one that runs."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
+import onnxruntime
 import pytest
 
+import pipelines
 from pipelines.card import Card, InputSpec, Resize, Weights
 from pipelines.errors import CardError
 from pipelines.geometry import plan_fit
 from pipelines.params import StylizeParams
+from pipelines.results import RenderedPicture
 from pipelines.stylize import reader, with_colours_of
+from tests.pipelines.test_golden import STYLE, photograph
 
 
 def card(family: str = "transformer", resize: Resize | None = None) -> Card:
@@ -83,3 +87,27 @@ def test_a_network_with_an_input_of_its_own_size_gives_the_pictures_size_back() 
 def test_a_model_that_is_no_style_network_is_refused(wrong: Card) -> None:
     with pytest.raises(CardError, match="stylize"):
         reader(wrong, StylizeParams())
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 7), (5, 90), (15, 17), (64, 64), (97, 131)])
+def test_a_network_repaints_a_picture_of_any_size(size: tuple[int, int]) -> None:
+    stylize = pipelines.load(str(STYLE), provider="cpu")
+
+    result = stylize(picture(size))
+
+    assert result.error is None
+    assert isinstance(result.found, RenderedPicture)
+    assert result.found.pixels.shape == (*size, 3)
+
+
+def test_a_picture_is_what_the_network_paints_of_it_where_the_network_paints_it() -> None:
+    cup = photograph("coffee")[:205, :300]
+    padded = cv2.copyMakeBorder(cup, 0, 3, 0, 4, cv2.BORDER_CONSTANT, value=(114, 114, 114))  # to multiples of 8
+    session = onnxruntime.InferenceSession(STYLE.read_bytes(), providers=["CPUExecutionProvider"])
+    painted = session.run(None, {"images": padded.transpose(2, 0, 1)[None].astype(np.float32)})[0][0]
+
+    found = pipelines.load(str(STYLE), provider="cpu")(cup).found
+
+    assert isinstance(found, RenderedPicture)
+    expected = np.clip(painted[:, :205, :300].transpose(1, 2, 0), 0, 255)
+    assert np.abs(found.pixels - expected).max() <= 0.51
