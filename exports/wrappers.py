@@ -148,7 +148,7 @@ def wrap(network: nn.Module, entry: Entry) -> nn.Module:
         wrapper = Yolo(network, masks=family == "yolo-seg")
     elif family == "semantic-logits":
         wrapper = Named(network, ("out",))
-    elif family == "pyramid":
+    elif family == "pyramid" or (family == "dcgan" and len(entry.facts().outputs) > 1):
         wrapper = Named(network, entry.facts().outputs)
     else:
         wrapper = Plain(network)

@@ -7,9 +7,6 @@ discriminator, no fully connected hidden layer; weights start from N(0, 0.02) (s
 64×64 network: 8, 4, 2, 1 times `width` channels (the paper's figure 1 has width 128); a network for 32×32 pictures has
 one layer less, 4, 2, 1 times.
 
-A spectral discriminator has spectral normalisation of its convolutions instead of batch normalisation (Miyato, Kataoka,
-Koyama, Yoshida, arXiv:1802.05957): small data sets and small networks train steadily with it.
-
 With `classes`, both are conditional (Mirza and Osindero, "Conditional generative adversarial nets", arXiv:1411.1784):
 the generator takes the one-hot label beside the noise, the discriminator takes it as extra constant maps.
 """
@@ -21,10 +18,9 @@ from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
-SIZE = 64  # pixels of the picture's sides, unless said otherwise: 4 · 2⁴
 Size: TypeAlias = Literal[32, 64]
+SIZE: Size = 64  # pixels of the picture's sides, unless said otherwise: 4 · 2⁴
 _FACTORS: dict[Size, tuple[int, ...]] = {32: (1, 2, 4), 64: (1, 2, 4, 8)}  # of the width, from the picture inwards
 
 
@@ -77,19 +73,17 @@ class Generator(nn.Module):
 class Discriminator(nn.Module):
     """A picture to how real it looks (a logit: put a sigmoid behind it, or use a loss that does).
 
-    width, channels, classes, size: as the generator's. spectral: normalise weights instead of maps.
+    width, channels, classes, size: as the generator's.
     """
 
-    def __init__(
-        self, width: int = 64, channels: int = 3, classes: int = 0, size: Size = SIZE, *, spectral: bool = False
-    ) -> None:
+    def __init__(self, width: int = 64, channels: int = 3, classes: int = 0, size: Size = SIZE) -> None:
         super().__init__()
         self.classes = classes
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         inputs = channels + classes
         for index, factor in enumerate(_FACTORS[size], start=1):
-            layers[f"down{index}"] = nn.Conv2d(inputs, width * factor, 4, 2, 1, bias=spectral)
-            if index > 1 and not spectral:
+            layers[f"down{index}"] = nn.Conv2d(inputs, width * factor, 4, 2, 1, bias=False)
+            if index > 1:
                 layers[f"norm{index}"] = nn.BatchNorm2d(width * factor)
             layers[f"relu{index}"] = nn.LeakyReLU(0.2, inplace=True)
             inputs = width * factor
@@ -97,10 +91,6 @@ class Discriminator(nn.Module):
         layers["flatten"] = nn.Flatten()
         self.layers = nn.Sequential(layers)
         self.apply(_as_in_the_paper)
-        if spectral:
-            for layer in self.layers:
-                if isinstance(layer, nn.Conv2d):
-                    spectral_norm(layer)
 
     def forward(self, pictures: Tensor, labels: Tensor | None = None) -> Tensor:
         """Judge pictures.
@@ -129,8 +119,6 @@ def _one_hot(labels: Tensor | None, classes: int) -> Tensor:
 def _as_in_the_paper(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0.0, 0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
     elif isinstance(module, nn.BatchNorm2d):
         nn.init.normal_(module.weight, 1.0, 0.02)
         nn.init.zeros_(module.bias)

@@ -40,15 +40,15 @@ _SETTLE = 50  # batches the average's batch normalisation is counted on
 class Plan:
     """steps: of both networks, one after the other. rate: Adam's (β 0.5 and 0.999, as in the DCGAN paper, section 4),
     falling to nothing over the last fifth. memory: share of the averaged generator that a step leaves in place.
-    apart: real and generated pictures pass the discriminator in batches of their own, as batch normalisation wants it
-    (Radford et al. do so; a batch of both would tell it too much).
+    strict: the discriminator also learns to refuse real pictures of another class than it is told, which makes the
+    generator heed the class (Reed et al., arXiv:1605.05396, section 4.2).
     """
 
     steps: int
     batch: int
     rate: float = 3e-4
     memory: float = 0.998
-    apart: bool = False
+    strict: bool = False
     seed: int = 0
 
 
@@ -90,8 +90,8 @@ def fit(
     first = 0
     if last.exists():
         state = torch.load(last, weights_only=True)
-        for name, network in {"generator": generator, "discriminator": discriminator, "average": average}.items():
-            network.load_state_dict(state[name])
+        for name, one in {"generator": generator, "discriminator": discriminator, "average": average}.items():
+            one.load_state_dict(state[name])
         for optimizer, kept in zip(pair, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
         first = state["step"]
@@ -156,12 +156,15 @@ def _step(
     real = real.contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
         made = generator(torch.randn(plan.batch, generator.noise, generator=dice), labels).float()
-        both = augment(real, dice), augment(made.detach(), dice)
-        if plan.apart:
-            logits = torch.cat([discriminator(one, labels) for one in both]).float()
-        else:
-            logits = discriminator(torch.cat(both), labels.repeat(2)).float()
-    judged = softplus(-logits[: plan.batch]).mean() + softplus(logits[plan.batch :]).mean()
+        # in batches of their own: of a mixed one, batch normalisation would tell the discriminator too much
+        seen = augment(real, dice)
+        genuine, forged = (discriminator(one, labels).float() for one in (seen, augment(made.detach(), dice)))
+        judged = softplus(-genuine).mean() + softplus(forged).mean()
+        if plan.strict:
+            classes = len(pictures.groups)
+            others = (labels + torch.randint(1, classes, labels.shape, generator=dice)) % classes
+            mistaken = softplus(discriminator(seen, others).float()).mean()
+            judged = judged + (mistaken - softplus(forged).mean()) / 2
     _descend(pair[1], judged)
     discriminator.requires_grad_(False)
     with torch.autocast("cpu", torch.bfloat16):

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from exports.pictures import pixels_of
 from exports.recipes.bccd import LABELS, Smear
 
 SIDE = 64  # pixels of a cut
@@ -26,7 +27,7 @@ def cut(smears: Iterable[Smear]) -> tuple[Cuts, NDArray[np.int64]]:
     """
     cuts, labels = [], []
     for smear in smears:
-        pixels = cv2.cvtColor(cv2.imread(str(smear.path)), cv2.COLOR_BGR2RGB)
+        pixels = pixels_of(smear.path)
         height, width = smear.size
         for (x1, y1, x2, y2), label in zip(smear.boxes.tolist(), smear.labels, strict=True):
             if x1 < EDGE or y1 < EDGE or x2 > width - EDGE or y2 > height - EDGE:
@@ -38,3 +39,9 @@ def cut(smears: Iterable[Smear]) -> tuple[Cuts, NDArray[np.int64]]:
             cuts.append(cv2.resize(window, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
             labels.append(LABELS.index(label))
     return np.array(cuts, np.uint8).reshape(-1, SIDE, SIDE, 3), np.array(labels, np.int64)
+
+
+def every_way(cuts: Cuts) -> Cuts:
+    """All eight ways a cut may lie: turned by multiples of 90°, mirrored or not. Returns (8 · N, 64, 64, 3)."""
+    lying = [np.rot90(one, turns, (1, 2)) for one in (cuts, cuts[:, :, ::-1]) for turns in range(4)]
+    return np.concatenate(lying)

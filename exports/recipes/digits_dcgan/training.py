@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from exports.networks.dcgan import Discriminator, Generator
+from exports.networks.dcgan import Discriminator, Generator, Size
 from exports.recipes.gan_training import Numbers, Pictures, Plan, fit
 
 NOISE = 64
-SIZE = 32  # a digit's 28×28 with two rows of ground around it
-PLAN = Plan(steps=3000, batch=64, rate=4e-4)
+SIZE: Size = 32  # a digit's 28×28 with two rows of ground around it
+PLAN = Plan(steps=3000, batch=64, rate=4e-4, memory=0.995, strict=True)
 NAMES = tuple("0123456789")
 
 Digits = NDArray[np.uint8]  # (N, 28, 28), 0 = ground, 255 = ink
@@ -25,7 +25,7 @@ def networks() -> tuple[Generator, Discriminator]:
     classes = len(NAMES)
     return (
         Generator(noise=NOISE, width=32, channels=1, classes=classes, size=SIZE),
-        Discriminator(width=32, channels=1, classes=classes, size=SIZE, spectral=True),
+        Discriminator(width=32, channels=1, classes=classes, size=SIZE),
     )
 
 
