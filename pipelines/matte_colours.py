@@ -7,17 +7,23 @@ background only, so that the person does not glow into it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
 
-from pipelines.matte import Matte
+from pipelines.matte import Matte, planes_of
 from pipelines.types import FloatArray
 
+Planes: TypeAlias = Sequence[FloatArray]  # red, green and blue, (h, w) float32 each
+
 _WIDE, _NARROW = 6.0, 1.5  # half the windows of the two passes, in the network's cells
-_LITTLE = 1e-3  # share of one side in a window below which its mean colour is taken from the whole window
-_LENS_RADIUS = 7  # pixels: a larger blur is computed on a picture reduced until its radius is about this
+_LITTLE = 1e-3  # share of one side in a window below which its mean colour is taken from a wider one
+_LENS_RADIUS = (
+    5  # pixels: a larger blur is computed on a picture reduced to this; above it OpenCV takes ten times as long
+)
 _REST = 0.02  # weight of the local background colour where a lens's disc sees no background at all
 
 
@@ -33,27 +39,25 @@ def sides(matte: Matte) -> Sides:
     """Estimate the colours of person and background around the contour.
 
     Source: Forte, "Approximate fast foreground colour estimation" (blur-fusion), ICIP 2021, eq. 4–6, in two passes.
-    The means are smooth, so they are kept at the reduced size; `person_colours` adds what each pixel itself says.
+    The means are smooth, so they are kept at the reduced size; `own_plane` adds what each pixel itself says.
     """
-    alpha = matte.alpha[..., None]
-    person = background = matte.colours
-    for reach in (_WIDE, _NARROW):
-        window = (2 * max(1, round(reach * matte.cell)) + 1,) * 2
-        around_person = _mean_of(person, alpha, window)
-        around_background = _mean_of(background, 1 - alpha, window)
-        person = person_colours(matte.colours, matte.alpha, around_person, around_background)
-        background = around_background
-    return Sides(around_person, around_background)
+    colours, alpha = planes_of(matte.colours), matte.alpha
+    person, background = _means(matte, colours, colours, (colours, colours), _WIDE)
+    own = [own_plane(*planes, alpha) for planes in zip(colours, person, background, strict=True)]
+    person, background = _means(matte, own, background, (person, background), _NARROW)
+    return Sides(_together(person), _together(background))
 
 
-def person_colours(colours: FloatArray, alpha: FloatArray, person: FloatArray, background: FloatArray) -> FloatArray:
+def own_plane(colour: FloatArray, person: FloatArray, background: FloatArray, alpha: FloatArray) -> FloatArray:
     """Give what the person shows in each pixel: the mean around it, and what the pixel differs from the mixture by.
 
-    colours, person, background: (h, w, 3) float32 in [0, 1]; alpha: (h, w) float32 in [0, 1].
-    Returns (h, w, 3) float32 in [0, 1]; the pixel's own colour where alpha is 1.
+    colour, person, background: (h, w) float32 in [0, 1], one of red, green, blue; alpha: likewise.
+    Returns (h, w) float32 in [0, 1]; the pixel's own colour where alpha is 1.
     """
-    part = alpha[..., None]
-    mixed = part * (colours - background - part * (person - background))
+    mixed = person - background
+    mixed *= alpha
+    np.subtract(colour - background, mixed, out=mixed)
+    mixed *= alpha
     mixed += person
     own: FloatArray = np.clip(mixed, 0, 1, out=mixed)
     return own
@@ -85,12 +89,31 @@ def lens_blur(matte: Matte, around: Sides, radius: float) -> FloatArray:
     return clipped
 
 
-def _mean_of(colours: FloatArray, share: FloatArray, window: tuple[int, int]) -> FloatArray:
-    """Mean colour of one side in the window around each pixel; of the whole window where that side has no part."""
-    sums = cv2.boxFilter(np.dstack([colours * share, share]), -1, window, borderType=cv2.BORDER_REFLECT)
-    plain = cv2.boxFilter(colours, -1, window, borderType=cv2.BORDER_REFLECT)
-    mean: FloatArray = (sums[..., :3] + _LITTLE * plain) / (sums[..., 3:] + _LITTLE)
-    return mean
+def _means(
+    matte: Matte,
+    person: Planes,
+    background: Planes,
+    before: tuple[Planes, Planes],
+    reach: float,
+) -> tuple[Planes, Planes]:
+    """Mean colours of both sides in the window around each pixel; what was there `before` where a side has no part."""
+    window = (2 * max(1, round(reach * matte.cell)) + 1,) * 2
+    alpha, rest = matte.alpha, 1 - matte.alpha
+
+    def mean(colours: Planes, share: FloatArray, otherwise: Planes) -> Planes:
+        weighted = cv2.merge([*(plane * share for plane in colours), share])
+        averaged: Any = cv2.boxFilter(weighted, -1, window, borderType=cv2.BORDER_REFLECT)
+        sums: list[Any]
+        *sums, weight = planes_of(averaged)
+        scale = 1 / (weight + np.float32(_LITTLE))
+        return [(total + np.float32(_LITTLE) * old) * scale for total, old in zip(sums, otherwise, strict=True)]
+
+    return mean(person, alpha, before[0]), mean(background, rest, before[1])
+
+
+def _together(planes: Planes) -> FloatArray:
+    merged: FloatArray = cv2.merge(planes)  # type: ignore[assignment]
+    return merged
 
 
 def _smaller(values: FloatArray, size: tuple[int, int]) -> FloatArray:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -18,14 +19,17 @@ from numpy.typing import NDArray
 from pipelines.backdrop import Backdrop, read_backdrop
 from pipelines.geometry import Fit
 from pipelines.image import Limits
-from pipelines.matte import Matte, alpha_of, refine, settle
+from pipelines.matte import Matte, alpha_of_planes, planes_of, refine, settle
 from pipelines.matte_check import check
-from pipelines.matte_colours import Sides, lens_blur, person_colours, sides
+from pipelines.matte_colours import Planes, lens_blur, own_plane, sides
 from pipelines.matte_sources import source
 from pipelines.params import PortraitParams
 from pipelines.results import RenderedPicture
 from pipelines.session import Session
 from pipelines.types import FloatArray, Image, Tensor
+
+# A picture of the full size, or the planes of a blurred one of the reduced size, 0–255.
+Behind: TypeAlias = Image | Planes
 
 _PIECE = 128  # pixels a side, about; 64 and 192 measured slower
 
@@ -64,16 +68,19 @@ def apply(pixels: Image, matte: Matte, params: PortraitParams, backdrop: Backdro
     """
     around = sides(matte)
     height, width = matte.size
-    behind: FloatArray | Image | None = None
+    behind: Behind | None = None
     if params.effect == "blur":
-        behind = lens_blur(matte, around, params.blur / 100 * max(height, width) / matte.step)
+        blurred = lens_blur(matte, around, params.blur / 100 * max(height, width) / matte.step)
+        behind = planes_of(blurred * np.float32(255))
     elif params.effect == "replace":
         behind = backdrop.for_size(matte.size)
     out = np.empty((height, width, 4 if params.effect == "cutout" else 3), np.uint8)
     if params.effect == "replace" and behind is None:
         out[:] = np.tile(np.array(backdrop.colour, np.uint8), (width, 1))  # by whole rows, which is faster
+    parts = matte.slopes, matte.bounds, around.person, around.background
+    rule = [plane for part in parts for plane in planes_of(part)]
     for piece in _pieces(matte):
-        _fill(piece, pixels, matte, around, behind, out)
+        _fill(piece, pixels, rule, matte.step, behind, out)
     return out
 
 
@@ -101,70 +108,72 @@ def _pieces(matte: Matte) -> Iterator[_Piece]:
             )
 
 
-def _fill(
-    piece: _Piece,
-    pixels: Image,
-    matte: Matte,
-    around: Sides,
-    behind: FloatArray | Image | None,
-    out: NDArray[np.uint8],
-) -> None:
-    """Compute one piece of `out`, which holds the background already where that is one colour."""
+def _fill(piece: _Piece, pixels: Image, rule: Planes, step: int, behind: Behind | None, out: NDArray[np.uint8]) -> None:
+    """Compute one piece of `out`, which holds the background already where that is one colour.
+
+    rule: 12 planes (h, w) of the reduced size: slopes, bounds, the colours on the person's side and on the other.
+    """
     where = piece.rows, piece.columns
     shown, target = pixels[where], out[where]
-    # a neighbouring cell takes part in what lies between: whether a piece is plain is asked with them
-    wide = _with_neighbours(matte.bounds, piece)
     transparent = target.shape[2] == 4
-    if wide.min() >= 1:
+    # a neighbouring cell takes part in what lies between: whether a piece is plain is asked with them
+    if _with_neighbours(rule[4], piece).min() >= 1:
         target[..., :3] = shown
         if transparent:
             target[..., 3] = 255
         return
-    background = _background(behind, piece, matte, target)
-    if wide.max() <= 0:
-        target[:] = 0 if transparent else np.rint(background)
+    if _with_neighbours(rule[5], piece).max() <= 0:
+        if transparent:
+            target[:] = 0
+        elif behind is not None:
+            target[:] = _bytes(_background(behind, piece, step))
         return
-    colours = shown.astype(np.float32) * np.float32(1 / 255)
-    alpha = alpha_of(colours, _enlarged(matte.slopes, piece, matte.step), _enlarged(matte.bounds, piece, matte.step))
-    person, other = (_enlarged(side, piece, matte.step) for side in (around.person, around.background))
-    own = person_colours(colours, alpha, person, other) * np.float32(255)
+    colours = [shown[..., i] * np.float32(1 / 255) for i in range(3)]
+    planes = [_enlarged(plane, piece, step) for plane in rule]
+    alpha = alpha_of_planes(colours, planes[:4], planes[4:6])
+    own = [own_plane(*side, alpha) for side in zip(colours, planes[6:9], planes[9:], strict=True)]
+    for plane in own:
+        plane *= np.float32(255)
     if transparent:
-        target[..., :3] = np.rint(own)
-        target[..., 3] = np.rint(alpha * np.float32(255))
-        target *= (target[..., 3:] > 0).view(np.uint8)  # compresses well, and shows nothing of the background
+        four = _bytes([*own, alpha * np.float32(255)])
+        # what is not seen at all compresses well as black, and shows nothing of the background
+        np.multiply(four, four[..., 3:] > 0, out=target)
         return
-    mixed = background.astype(np.float32)  # a copy, also where it is float32 already
-    mixed += alpha[..., None] * (own - mixed)
-    target[:] = np.rint(mixed)
+    for plane, theirs in zip(own, _background(out if behind is None else behind, piece, step), strict=True):
+        plane -= theirs
+        plane *= alpha
+        plane += theirs
+    target[:] = _bytes(own)
 
 
-def _background(
-    behind: FloatArray | Image | None, piece: _Piece, matte: Matte, target: NDArray[np.uint8]
-) -> NDArray[np.uint8] | FloatArray:
-    """What lies behind this piece: a part of a picture of full size, of a blurred small one, or what is there."""
-    if behind is None:
-        return target
-    if behind.dtype == np.uint8:
-        return behind[piece.rows, piece.columns]
-    blurred: FloatArray = behind  # type: ignore[assignment]  # what is not a picture of bytes is the blurred one
-    return _enlarged(blurred, piece, matte.step) * np.float32(255)
+def _bytes(planes: Sequence[NDArray[Any]]) -> NDArray[np.uint8]:
+    """Round planes of 0–255 to one picture."""
+    rounded: NDArray[np.uint8] = cv2.convertScaleAbs(cv2.merge(planes))  # type: ignore[assignment]
+    return rounded
 
 
-def _with_neighbours(values: FloatArray, piece: _Piece) -> FloatArray:
+def _background(behind: Behind, piece: _Piece, step: int) -> Sequence[NDArray[Any]]:
+    """What lies behind this piece, three planes of 0–255."""
+    if isinstance(behind, np.ndarray):
+        return [behind[piece.rows, piece.columns, i] for i in range(3)]
+    return [_enlarged(plane, piece, step) for plane in behind]
+
+
+def _with_neighbours(plane: FloatArray, piece: _Piece) -> FloatArray:
     rows, columns = piece.small_rows, piece.small_columns
-    return values[max(0, rows.start - 1) : rows.stop + 1, max(0, columns.start - 1) : columns.stop + 1]
+    return plane[max(0, rows.start - 1) : rows.stop + 1, max(0, columns.start - 1) : columns.stop + 1]
 
 
-def _enlarged(values: FloatArray, piece: _Piece, step: int) -> FloatArray:
-    """Enlarge one piece of an array of the reduced size, (h, w, C), bilinearly, as if the whole had been enlarged."""
+def _enlarged(plane: FloatArray, piece: _Piece, step: int) -> FloatArray:
+    """Enlarge one piece of an array of the reduced size, (h, w), bilinearly, as if the whole had been enlarged."""
     rows, columns = piece.small_rows, piece.small_columns
     if step == 1:
-        return values[rows, columns]
-    part = _with_neighbours(values, piece)
+        return plane[rows, columns]
+    part = _with_neighbours(plane, piece)
     # at the picture's edge the missing neighbour is the edge itself
     above, left = int(rows.start == 0), int(columns.start == 0)
-    below, right = int(rows.stop == values.shape[0]), int(columns.stop == values.shape[1])
-    part = np.pad(part, ((above, below), (left, right), (0, 0)), mode="edge")
+    below, right = int(rows.stop == plane.shape[0]), int(columns.stop == plane.shape[1])
+    part = cv2.copyMakeBorder(part, above, below, left, right, cv2.BORDER_REPLICATE)  # type: ignore[assignment]
     large = cv2.resize(part, (part.shape[1] * step, part.shape[0] * step), interpolation=cv2.INTER_LINEAR)
     height, width = piece.rows.stop - piece.rows.start, piece.columns.stop - piece.columns.start
     inside: FloatArray = large[step : step + height, step : step + width]  # type: ignore[assignment]

@@ -91,9 +91,11 @@ def test_the_persons_colour_holds_nothing_of_the_background() -> None:
     matte = refine(pixels, settle(coarse_of(alpha)))
     around = sides(matte)
 
-    from pipelines.matte_colours import person_colours
+    from pipelines.matte import planes_of
+    from pipelines.matte_colours import own_plane
 
-    own = person_colours(matte.colours, matte.alpha, around.person, around.background)
+    per_colour = zip(*map(planes_of, (matte.colours, around.person, around.background)), strict=True)
+    own = np.dstack([own_plane(*planes, matte.alpha) for planes in per_colour])
     edge = (matte.alpha > 0.3) & (matte.alpha < 0.9)
     true = front[0, 0] / 255
     assert edge.sum() > 100
