@@ -67,10 +67,13 @@ class RemoteClient:
         key: str = "",
         overlays: bool = True,
         formats: Sequence[str] | None = None,
+        deadline: float | None = None,
+        webhook: str = "",
     ) -> str:
         """Upload pictures as a job and give its id, as `Client.submit` does; the gateway keeps the results.
 
         inputs: files, or their bytes. key: the same key gives the same job; without one, each call is a new job.
+        deadline: seconds from now. webhook: URL that is told when the job has ended.
         """
         given = [inputs] if isinstance(inputs, str | Path | bytes) else list(inputs)
         fields = {"pipeline": pipeline, "params": json.dumps(dict(params or {})), "priority": priority,
@@ -79,6 +82,10 @@ class RemoteClient:
             fields["model"] = model
         if formats is not None:
             fields["formats"] = ",".join(formats)
+        if deadline is not None:
+            fields["deadline"] = str(deadline)
+        if webhook:
+            fields["webhook"] = webhook
         form = _Form(fields, given)
         headers = {**form.headers, "Idempotency-Key": key or secrets.token_hex(16)}
         return str(self._json("POST", "/v1/jobs", headers, form)["job"])

@@ -297,6 +297,29 @@ def test_pipelines_say_their_parameters_and_models_their_cards(api: httpx.Client
     assert api.get("/v1/service").json()["workers"][0]["ready"]
 
 
+def test_a_job_may_end_by_a_deadline_and_tell_a_webhook_only_an_allowed_address(
+    api: httpx.Client, photo: Path, tmp_path: Path
+) -> None:
+    many = [("files", (f"{n}.jpg", drawn(tmp_path / f"{n}.jpg", n, (150, 200)).read_bytes())) for n in range(20)]
+
+    late = api.post("/v1/jobs", data={"pipeline": "classify", "deadline": "0.001"}, files=many)
+    private = api.post("/v1/jobs", data={"pipeline": "classify", "webhook": "http://10.0.0.1/"}, files=many[:1])
+
+    told = ended(api, late.json()["job"])
+    assert (told["finished"] < 20, "deadline" in str(told["reason"])) == (True, True), told
+    refused(private, 422, "bad_address")
+
+
+def test_requests_are_counted_by_route(api: httpx.Client) -> None:
+    api.get("/v1/jobs/20260101-000000-00000000")
+
+    text = api.get("/metrics").text
+
+    assert 'pixelmill_http_requests_total{method="GET",route="/v1/jobs/{job}",status="404"}' in text
+    assert 'pixelmill_queue_waiting{priority="high"}' in text
+    assert "20260101" not in text
+
+
 def test_the_same_program_speaks_to_a_gateway_as_to_a_queue(gateway: Gateway, photo: Path, tmp_path: Path) -> None:
     client = connect(gateway.url)
     assert isinstance(client, RemoteClient)

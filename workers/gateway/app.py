@@ -15,6 +15,7 @@ from workers.gateway.callers import Doorkeeper
 from workers.gateway.config import GatewayConfig
 from workers.gateway.desk import Desk
 from workers.gateway.events import Watchers
+from workers.gateway.metrics import add_metrics
 from workers.gateway.problems import Problem, add_handlers
 from workers.gateway.records import Records
 from workers.gateway.uploads import BodyLimit
@@ -46,6 +47,7 @@ def make_app(config: GatewayConfig, client: Client) -> FastAPI:
     add_handlers(app)
     for router in (jobs.router, pictures.router, predict.router, catalogue.router):
         app.include_router(router)
+    add_metrics(app)
     _add_site(app)
     app.add_middleware(BodyLimit, most=config.max_body)
     if config.origins:

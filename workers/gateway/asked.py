@@ -33,6 +33,12 @@ class Asked(BaseModel):
     priority: Priority = Field("normal", description="high goes before normal, normal before bulk")
     formats: tuple[Name, ...] | None = Field(None, max_length=20, description="what the results are written as")
     overlays: bool = Field(True, description="draw every picture with its results")
+    deadline: float | None = Field(
+        None, gt=0, le=30 * 24 * 3600, description="seconds until what is not done is not done any more"
+    )
+    webhook: Annotated[str, Field(max_length=2000)] = Field(
+        "", description="URL that is told, signed, when the job has ended"
+    )
 
 
 class AskedByReference(Asked):
@@ -58,6 +64,8 @@ def submit(desk: Desk, caller: Caller, asked: Asked, ticket: str, inputs: Sequen
         key=f"gateway:{ticket}",
         overlays=asked.overlays,
         formats=asked.formats,
+        deadline=asked.deadline,
+        webhook=asked.webhook,
     )
     record = Record(job=job, ticket=ticket, owner=caller.id, asked=digest, images=images)
     desk.records.keep(record)

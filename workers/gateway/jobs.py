@@ -48,6 +48,8 @@ _BODY = {
                         "priority": {"enum": ["high", "normal", "bulk"]},
                         "formats": {"type": "string", "description": "names with commas between"},
                         "overlays": {"type": "boolean"},
+                        "deadline": {"type": "number", "description": "seconds"},
+                        "webhook": {"type": "string", "description": "URL told when the job has ended"},
                         "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
                     },
                 }

@@ -12,7 +12,15 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from pipelines.errors import ImageError, ModelError, ParameterError, PixelmillError, ProviderError
-from workers.errors import BrokerError, OutputError, QueueFullError, SourceError, UnknownJobError, WaitTimeoutError
+from workers.errors import (
+    AddressError,
+    BrokerError,
+    OutputError,
+    QueueFullError,
+    SourceError,
+    UnknownJobError,
+    WaitTimeoutError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +33,7 @@ _OF_ERRORS: tuple[tuple[type[PixelmillError], int, str], ...] = (
     (QueueFullError, 503, "queue_full"),
     (WaitTimeoutError, 504, "deadline_exceeded"),
     (BrokerError, 503, "broker_away"),
+    (AddressError, 422, "bad_address"),
     (SourceError, 422, "bad_input"),
     (OutputError, 507, "output_failed"),
     (ParameterError, 422, "bad_parameter"),
