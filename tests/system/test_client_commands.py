@@ -81,9 +81,8 @@ def test_the_service_tells_how_it_is(client: Client, url: str, place: Path, outp
     assert [one["job"] for one in while_it_runs["running"]] == [job]
     assert [one["processes"] for one in while_it_runs["workers"]] == [2]
     assert while_it_runs["workers"][0]["ready"]
-    assert [(one["pipeline"], one["provider"]) for one in while_it_runs["workers"][0]["loaded"]] == [
-        ("detect", "CPUExecutionProvider")
-    ]
+    loaded = [(one["pipeline"], one["provider"]) for one in while_it_runs["workers"][0]["loaded"]]
+    assert ("detect", "CPUExecutionProvider") in loaded
     assert set(while_it_runs["waiting"]) == {"high", "normal", "bulk"}
     assert while_it_runs["server"].startswith("Valkey ")
     assert "shards waiting: 0 high, 0 normal, 0 bulk" in said
