@@ -22,7 +22,7 @@ CARD_KEY = "pixelmill"
 CARD_VERSION = 1
 
 Task: TypeAlias = Literal[
-    "classify", "detect", "segment", "instances", "portrait", "generate", "stylize", "embed", "pyramid"
+    "classify", "detect", "segment", "instances", "portrait", "generate", "stylize", "embed", "pyramid", "rcnn"
 ]
 Provider: TypeAlias = Literal["auto", "cpu", "cuda", "tensorrt"]
 

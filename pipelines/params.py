@@ -72,6 +72,25 @@ class InstancesParams(DetectParams):
     mask_threshold: float = Field(0.5, gt=0, lt=1, description="least probability of a pixel of a mask")
 
 
+class RcnnParams(Params):
+    """Parameters of `rcnn`."""
+
+    pipeline = "rcnn"
+    full_size = True
+    score: float = Field(0.25, ge=0, le=1, description="least score of a detection")
+    iou: float = Field(0.3, ge=0, le=1, description="overlap (IoU) above which the weaker of two boxes is dropped")
+    max_detections: int = Field(300, ge=1, le=10_000, description="most detections in one picture")
+    classes: tuple[ClassName, ...] = Field((), description="give only these classes")
+    labels: Literal["model", "imagenet"] = Field("model", description="the model's own, or ImageNet's 1,000")
+    regions: Literal["auto", "selective-search", "detector"] = Field(
+        "auto", description="what proposes regions; auto: selective search, for ImageNet's labels the shipped detector"
+    )
+    proposals: int = Field(2000, ge=1, le=10_000, description="most regions of a picture that pass the network")
+    strategy: Literal["single", "fast", "quality"] = Field(
+        "fast", description="how many hierarchies selective search builds: 1, 8 or 80"
+    )
+
+
 class SegmentParams(TiledParams):
     """Parameters of `segment`."""
 
@@ -161,7 +180,8 @@ class GenerateParams(Params):
 PARAMS: dict[str, type[Params]] = {
     model.pipeline: model
     for model in (
-        ClassifyParams, DetectParams, InstancesParams, SegmentParams, PortraitParams, StylizeParams, GenerateParams,
+        ClassifyParams, DetectParams, InstancesParams, RcnnParams, SegmentParams, PortraitParams, StylizeParams,
+        GenerateParams,
     )
 }  # fmt: skip
 

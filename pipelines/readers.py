@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-from pipelines import boxmasks, classify, detect, instances, portrait, segment, stylize
+from pipelines import boxmasks, classify, detect, instances, portrait, rcnn, segment, stylize
 from pipelines.errors import ParameterError
 from pipelines.geometry import Fit
 from pipelines.image import Limits
@@ -15,6 +15,7 @@ from pipelines.params import (
     InstancesParams,
     Params,
     PortraitParams,
+    RcnnParams,
     SegmentParams,
     StylizeParams,
 )
@@ -44,6 +45,8 @@ def reader(session: Session, params: Params, limits: Limits) -> Reader:
         return _without_pixels(segment.reader(card, params))
     if isinstance(params, PortraitParams):
         return portrait.reader(session, params, limits)
+    if isinstance(params, RcnnParams):
+        return rcnn.reader(session, params)
     if isinstance(params, StylizeParams):
         return stylize.reader(card, params)
     if isinstance(params, DetectParams):

@@ -204,6 +204,7 @@ def _check_classes(card: Card, shapes: list[Any], refuse: Any) -> None:
         "yolo": (0, 1, 4),
         "yolox": (0, -1, 5),
         "semantic-logits": (0, 1, 0),
+        "rcnn": (0, -1, 0),
     }
     if card.family == "yolo-seg" and not card.decode.get("end2end") and len(shapes) > 1:
         coefficients = shapes[1][1] if len(shapes[1]) > 1 else None  # as many as there are prototypes
