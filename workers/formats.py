@@ -204,7 +204,7 @@ def _write_folder(name: str, spec: JobSpec, names: tuple[str, ...], lines: Itera
         case "voc":
             linked = write_voc(lines, names, folder, root)
         case "labelme":
-            write_labelme(lines, names, folder, root)
+            linked = write_labelme(lines, names, folder, root)
         case "masks":
             write_masks(lines, names, folder)
     if not linked:

@@ -1,6 +1,11 @@
 """LabelMe's JSON, a file an image: to look at what was found and to correct it by hand.
 
-`labelme --labels labelme/labels.txt labelme/` opens the folder; the files point to the pictures where they are.
+    labels.txt   class names, one a line
+    x/a.json     what was found in x/a.jpg
+    x/a.jpg      a link to the picture
+
+`labelme labelme/ --labels labelme/labels.txt` opens the folder: LabelMe looks for pictures in it, and beside each for a
+file of its name. The files name the pictures where they really are.
 """
 
 from __future__ import annotations
@@ -8,29 +13,33 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pipelines.formats.placing import claim, legible, stems, way_to
+from pipelines.formats.placing import claim, legible, link, stems, way_to
 from pipelines.masks import PlacedMask
 from pipelines.polygons import polygons
 
 _VERSION = "5.5.0"  # the LabelMe whose files these are like
 
 
-def write_labelme(lines: Iterable[Mapping[str, Any]], names: Sequence[str], folder: Path, root: Path) -> None:
+def write_labelme(lines: Iterable[Mapping[str, Any]], names: Sequence[str], folder: Path, root: Path) -> bool:
     """Write detections as rectangles, instances as polygons.
 
     lines: what `Result.to_json` gives, one mapping an image, read once. A picture in which nothing was found has a file
         without a shape, a failed one has none.
     names: the model's class names.
     folder: an empty folder. root: the folder the images' names are relative to; pictures are named by the way to them.
-    Raises OSError if a file can't be written.
+    Returns whether all pictures could be linked. Raises OSError if a file can't be written.
     """
     (folder / "labels.txt").write_bytes("".join(f"{legible(name)}\n" for name in names).encode())
+    linked = True
     for line in lines:
         if line.get("status") == "ok":
-            claim(folder, stems(str(line["image"])), ".json", partial(_content, line, folder, root))
+            image = str(line["image"])
+            stem = claim(folder, stems(image), ".json", partial(_content, line, folder, root))
+            linked &= link(folder / (stem + PurePosixPath(legible(image)).suffix), root, image)
+    return linked
 
 
 def labelme_json(line: Mapping[str, Any], picture: str) -> dict[str, Any]:

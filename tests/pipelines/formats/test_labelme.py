@@ -57,7 +57,7 @@ def written(folder: Path, *lines: dict[str, Any]) -> Path:
         picture(folder / "photos" / one["image"])
     out = folder / "results" / "labelme"
     out.mkdir(parents=True)
-    write_labelme([*lines, line("broken.jpg", None)], NAMES, out, folder / "photos")
+    assert write_labelme([*lines, line("broken.jpg", None)], NAMES, out, folder / "photos")
     return out
 
 
@@ -75,6 +75,17 @@ def test_boxes_are_rectangles_and_each_document_leads_to_its_picture(tmp_path: P
     assert opened(out / "a.png.json")["imagePath"].endswith("photos/a.png")
     assert opened(out / "sub/größe 日本.json")["shapes"] == []
     assert (out / "labels.txt").read_text("utf-8").splitlines() == list(NAMES)
+
+
+def test_each_picture_lies_beside_its_document_under_the_same_name(tmp_path: Path) -> None:
+    out = written(tmp_path, *(line(name, BOXES) for name in ("a.jpg", "a.png", "sub/größe 日本.jpg")))
+
+    pictures = [path for path in out.rglob("*") if path.suffix in (".jpg", ".png")]
+
+    assert sorted(path.name for path in pictures) == ["a.jpg", "a.png.png", "größe 日本.jpg"]
+    for path in pictures:
+        assert path.with_suffix(".json").is_file()
+        assert path.resolve() == (path.parent / opened(path.with_suffix(".json"))["imagePath"]).resolve()
 
 
 def test_polygons_fill_to_the_masks_and_the_parts_of_one_object_are_a_group(tmp_path: Path) -> None:
