@@ -16,11 +16,13 @@ import cv2
 import numpy as np
 
 from pipelines import detect
+from pipelines.budget import check_boxes
 from pipelines.card import Provider
 from pipelines.catalog import find_model
 from pipelines.enlarge import taps
 from pipelines.errors import CardError
 from pipelines.geometry import Fit
+from pipelines.image import Limits
 from pipelines.instances import placed, reached
 from pipelines.masks import PlacedMask
 from pipelines.params import DetectParams, InstancesParams
@@ -66,7 +68,9 @@ class Paired(Session):
         self.path, self.checksum = head.path, head.checksum
 
 
-def reader(session: Paired, params: InstancesParams) -> Callable[[Sequence[Tensor], Fit, Image | None], Instances]:
+def reader(
+    session: Paired, params: InstancesParams, limits: Limits | None = None
+) -> Callable[[Sequence[Tensor], Fit, Image | None], Instances]:
     """Build the function that turns the detector's outputs and the picture into objects with masks.
 
     Raises CardError as `detect.reader`.
@@ -80,6 +84,7 @@ def reader(session: Paired, params: InstancesParams) -> Callable[[Sequence[Tenso
         if pixels is None or pixels.shape[:2] != fit.size:
             raise ValueError("masks around boxes need the picture itself, at its own size")
         found = find(outputs, fit)
+        check_boxes(found.boxes, limits or Limits())
         masks = tuple(fill(session.head, session.context, pixels, found.boxes, params.mask_threshold))
         return Instances(found.boxes, found.scores, found.class_ids, found.names, masks, fit.size)
 

@@ -114,9 +114,14 @@ def model_for(pipeline: PipelineEntry, model: str | None) -> tuple[Path, Card]:
         )
     path = find_model(wanted)
     card = read_card(path)
+    check_task(pipeline, card)
+    return path, card
+
+
+def check_task(pipeline: PipelineEntry, card: Card) -> None:
+    """Raise ParameterError if a model is for a task that the pipeline does not run."""
     if card.task not in pipeline.tasks:
         listed = " or ".join(f"`pixelmill models --task {task}`" for task in pipeline.tasks)
         raise ParameterError(
             f"model {card.name!r} is for the task {card.task!r}, not for {pipeline.name!r}: choose one of {listed}"
         )
-    return path, card

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -19,6 +20,7 @@ _INTERPOLATION = {
 }
 # σ of the Gaussian before a reduction by s, in units of √(s² − 1); see `_resize`
 _ANTIALIAS = {"bilinear": 6**-0.5, "bicubic": 0.46}
+_AROUND = 8  # times the width that a crop keeps: more of a picture than that has no say in it
 _AT_ONCE = 256  # boxes that suppression compares at once
 _LEAST_SIGMA = 0.2  # pixels; below that a 3 × 3 Gaussian changes nothing that 8 bits can hold
 
@@ -110,7 +112,10 @@ def fit(pixels: Image, plan: Fit, resize: Resize, out: Image) -> Image:
     if plan.scaled == plan.padded and not (left or top):
         return _resize(pixels, plan.scaled, resize, out)
 
-    whole = _resize(pixels, plan.scaled, resize)
+    if resize.rule == "crop":
+        pixels, (scaled_h, scaled_w) = _middle(pixels, plan)
+        top, left = -round((scaled_h - out.shape[0]) / 2), -round((scaled_w - out.shape[1]) / 2)
+    whole = _resize(pixels, (scaled_h, scaled_w), resize)
     if left > 0 or top > 0 or scaled_h + top < out.shape[0] or scaled_w + left < out.shape[1]:
         out[:] = resize.pad_value
     target_top, target_left = max(0, top), max(0, left)
@@ -121,6 +126,20 @@ def fit(pixels: Image, plan: Fit, resize: Resize, out: Image) -> Image:
         source_top : source_top + rows, source_left : source_left + columns
     ]
     return out
+
+
+def _middle(pixels: Image, plan: Fit) -> tuple[Image, tuple[int, int]]:
+    """Take from a very long picture the middle that a crop is cut from, and say how large that has to become.
+
+    A line of 1×40000 pixels whose shorter side becomes 256 would take 8 GB as a whole, of which 224 pixels are kept.
+    """
+    spans, scaled = [], []
+    for length, target, kept in zip(pixels.shape, plan.scaled, plan.padded, strict=False):
+        wanted = math.ceil(_AROUND * kept * length / target)
+        spare = max(0, length - wanted) // 2
+        spans.append(slice(spare, length - spare))
+        scaled.append(round((length - 2 * spare) * target / length) if spare else target)
+    return pixels[spans[0], spans[1]], (scaled[0], scaled[1])
 
 
 def _resize(pixels: Image, size: tuple[int, int], resize: Resize, out: Image | None = None) -> Image:

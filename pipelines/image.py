@@ -39,10 +39,12 @@ class Limits:
 
     max_pixels: width × height as stored, read from the header before decoding.
     max_bytes: of the file.
+    max_memory: bytes that a step may take, reckoned before it begins; 0: no limit.
     """
 
     max_pixels: int = 100_000_000
     max_bytes: int = 256 * 2**20
+    max_memory: int = 4 * 2**30
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,13 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 
+from pipelines.budget import check_boxes
 from pipelines.card import Card
 from pipelines.detect import Candidates, selector, torchvision, yolo, yolo_end_to_end
 from pipelines.enlarge import Taps, picture_taps, sample, taps
 from pipelines.errors import CardError
 from pipelines.geometry import Fit
+from pipelines.image import Limits
 from pipelines.masks import PlacedMask
 from pipelines.params import InstancesParams
 from pipelines.results import Instances
@@ -37,7 +39,9 @@ Decoder: TypeAlias = Callable[[Sequence[Tensor], float], Candidates]
 Masker: TypeAlias = Callable[[Sequence[Tensor], Candidates, Fit, float], tuple[PlacedMask, ...]]
 
 
-def reader(card: Card, params: InstancesParams) -> Callable[[Sequence[Tensor], Fit], Instances]:
+def reader(
+    card: Card, params: InstancesParams, limits: Limits | None = None
+) -> Callable[[Sequence[Tensor], Fit], Instances]:
     """Build the function that turns one picture's outputs into objects with masks in the picture's own pixels.
 
     Raises CardError for a family that is no instance segmenter's, or a `decode` that can't be read.
@@ -49,8 +53,10 @@ def reader(card: Card, params: InstancesParams) -> Callable[[Sequence[Tensor], F
     def read(outputs: Sequence[Tensor], fit: Fit) -> Instances:
         found = choose(decode(outputs, params.score))
         ids = found.class_ids
+        boxes = fit.to_picture(found.boxes)
+        check_boxes(boxes, limits or Limits())
         return Instances(
-            fit.to_picture(found.boxes),
+            boxes,
             found.scores,
             ids,
             tuple(names[i] for i in ids),

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from pipelines.backdrop import checksum, is_colour, settled_path
 from pipelines.card import Card, first_error
+from pipelines.catalog import check_task, find_pipeline
 from pipelines.errors import ParameterError
 
 LEAST_TILE = 64  # pixels a side
@@ -193,6 +194,8 @@ def resolve_params(card: Card, given: Mapping[str, Any], pipeline: str | None = 
     Raises ParameterError for a name the pipeline does not know, a value out of range, or a class the model lacks.
     """
     name = pipeline or card.task
+    if pipeline is not None:
+        check_task(find_pipeline(pipeline), card)
     if name not in PARAMS:
         raise ParameterError(f"model {card.name!r} is for the task {card.task!r}, which no pipeline runs yet")
     model = PARAMS[name]
@@ -204,7 +207,11 @@ def resolve_params(card: Card, given: Mapping[str, Any], pipeline: str | None = 
     try:
         params = model.model_validate({**defaults, **given})
     except ValidationError as error:
-        raise ParameterError(f"parameter {first_error(error)}") from error
+        first = error.errors(include_url=False)[0]
+        # our own checks say the value themselves
+        says_it = first["type"] == "value_error" or not isinstance(first["input"], str | int | float)
+        it_is = "" if says_it else f", it is {first['input']!r}"
+        raise ParameterError(f"parameter {first_error(error)}{it_is}") from error
     _check_classes(card, getattr(params, "classes", ()))
     return params
 
@@ -219,7 +226,8 @@ def files_named(pipeline: str, params: Mapping[str, Any]) -> tuple[str, ...]:
 def _check_classes(card: Card, classes: tuple[str, ...]) -> None:
     for name in classes:
         if name not in card.names:
-            near = difflib.get_close_matches(name, card.names, n=3)
+            plain = {known.casefold(): known for known in card.names}
+            near = [plain[close] for close in difflib.get_close_matches(name.casefold(), plain, n=3)]
             hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "`pixelmill models NAME` lists them"
             raise ParameterError(f"model {card.name!r} has no class {name!r}: {hint}")
 

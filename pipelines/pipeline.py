@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from pipelines import boxmasks, tiles
+from pipelines import boxmasks, budget, tiles
 from pipelines.card import Card, Provider
 from pipelines.errors import ImageError
 from pipelines.geometry import Fit, fit, plan_fit
@@ -123,7 +123,7 @@ class Pipeline:
                 sha256 = hashlib.sha256(data).hexdigest()
                 picture = decode(data, self.limits, self._sufficient(enough))
                 timings["decode"] = watch.lap()
-            plan, tensor = self._fitted(picture.pixels, picture.size, workspace)
+            plan, tensor = self._fitted(picture.pixels, tiles.whole_view(picture.size, self), workspace)
             timings["preprocess"] = watch.lap()
         except ImageError as error:
             return Result(name, error=Failure(error.code, str(error)), sha256=sha256, timings_ms=timings)
@@ -139,15 +139,14 @@ class Pipeline:
             )
 
         try:
-            if tiles.is_tiled(self, prepared):
+            if tiles.is_tiled(self, prepared.picture.size):
                 found = tiles.run_tiled(self, prepared, run)
             else:
                 found = self.read_timed(prepared, run)
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever ONNX Runtime throws concerns this picture only
-            reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
-            return result(None, Failure("inference_failed", f"the model failed: {reason}"))
+            return result(None, budget.explain(error, prepared.plan, self.card, self.params))
         return result(found, None)
 
     def map(
@@ -243,7 +242,7 @@ class Pipeline:
         pixels = np.ascontiguousarray(prepared.picture.pixels[top:bottom, left:right])
         with self._workspace() as workspace:
             watch = Stopwatch()
-            plan, tensor = self._fitted(pixels, (bottom - top, right - left), workspace)
+            plan, tensor = self._fitted(pixels, plan_fit((bottom - top, right - left), self.card.input), workspace)
             prepared.timings_ms["preprocess"] += watch.lap()
             return self._timed(prepared, lambda given: self.session.run(given), tensor, plan, pixels)
 
@@ -262,9 +261,9 @@ class Pipeline:
         timings["postprocess"] = timings.get("postprocess", 0.0) + watch.lap()
         return found
 
-    def _fitted(self, pixels: Image, size: tuple[int, int], workspace: Workspace) -> tuple[Fit, Tensor]:
+    def _fitted(self, pixels: Image, plan: Fit, workspace: Workspace) -> tuple[Fit, Tensor]:
         spec = self.card.input
-        plan = plan_fit(size, spec)
+        budget.check_input(self.card, plan, self.params, self.limits)
         canvas = workspace.array("canvas", (*plan.padded, 3), np.uint8)
         return plan, to_tensor(fit(pixels, plan, spec.resize, canvas), spec, workspace)
 

@@ -39,8 +39,8 @@ def reader(session: Session, params: Params, limits: Limits) -> Reader:
         return _without_pixels(classify.reader(card, params))
     if isinstance(params, InstancesParams):  # before DetectParams, whose parameters it has too
         if isinstance(session, boxmasks.Paired):
-            return boxmasks.reader(session, params)
-        return _without_pixels(instances.reader(card, params))
+            return boxmasks.reader(session, params, limits)
+        return _without_pixels(instances.reader(card, params, limits))
     if isinstance(params, SegmentParams):
         return _without_pixels(segment.reader(card, params))
     if isinstance(params, PortraitParams):

@@ -7,12 +7,14 @@ a class map each tile gives the pixels nearest to its own middle, where it saw m
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipelines.budget import check_masks
+from pipelines.geometry import Fit, plan_fit
 from pipelines.params import TiledParams
 from pipelines.results import Detections, Found, Instances, SemanticMask
 from pipelines.seams import View, merge
@@ -64,10 +66,24 @@ def _along(length: int, side: int, overlap: float) -> list[tuple[int, int, int, 
     return [(start, start + side, *part) for start, part in zip(starts, own, strict=True)]
 
 
-def is_tiled(pipeline: Pipeline, prepared: Prepared) -> bool:
-    """Whether a picture is larger than the tiles it should run in."""
+def is_tiled(pipeline: Pipeline, size: tuple[int, int]) -> bool:
+    """Whether a picture of this (height, width) is larger than the tiles it should run in."""
     params = pipeline.params
-    return isinstance(params, TiledParams) and 0 < params.tile < max(prepared.picture.size)
+    return isinstance(params, TiledParams) and 0 < params.tile < max(size)
+
+
+def whole_view(size: tuple[int, int], pipeline: Pipeline) -> Fit:
+    """Decide where a picture as a whole lies in the network's input.
+
+    size: (height, width). A network that takes pictures at their own size would see no more in the whole of one than in
+    its tiles, for all the memory that takes: it gets a picture of many tiles no larger than one of them.
+    """
+    spec, params = pipeline.card.input, pipeline.params
+    if spec.resize.rule != "keep" or not isinstance(params, TiledParams) or not is_tiled(pipeline, size):
+        return plan_fit(size, spec)
+    ratio = params.tile / max(size)
+    small = max(1, round(size[0] * ratio)), max(1, round(size[1] * ratio))
+    return replace(plan_fit(small, spec), scale=(small[1] / size[1], small[0] / size[0]), size=size)
 
 
 def run_tiled(pipeline: Pipeline, prepared: Prepared, run: Callable[[Tensor], Sequence[Tensor]]) -> Found:
@@ -83,9 +99,15 @@ def run_tiled(pipeline: Pipeline, prepared: Prepared, run: Callable[[Tensor], Se
     if params.pipeline == "segment":
         return _class_map(pipeline, prepared, tiles)
     views = [View(None, _boxes(pipeline.read_timed(prepared, run)))]
+    count = held = 0  # masks, which all stay until the last tile is done, and their bytes
     for tile in tiles:
         place = tile.left, tile.top, tile.right, tile.bottom
-        views.append(View(place, _boxes(pipeline.read_part(prepared, place))))
+        found = _boxes(pipeline.read_part(prepared, place))
+        views.append(View(place, found))
+        if isinstance(found, Instances):
+            count += len(found.masks)
+            held += sum(mask.pixels.nbytes for mask in found.masks)
+            check_masks(count, held, pipeline.limits)
     return merge(views, prepared.picture.size, params)
 
 

@@ -134,7 +134,7 @@ def open_pipeline(spec: JobSpec) -> Pipeline:
             pipeline=spec.pipeline,
             provider=provider,
             allow_fallback=spec.allow_fallback,
-            limits=Limits(config.max_pixels, config.max_bytes),
+            limits=Limits(config.max_pixels, config.max_bytes, config.memory_growth * 2**20),
         )
         if pipeline.session.checksum != spec.model_sha256:
             raise ModelError(
