@@ -38,15 +38,14 @@ def smear(seed: int) -> NDArray[np.uint8]:
     absorbed = np.zeros((HEIGHT, WIDTH, 3), np.float32)
     taken: list[tuple[float, float, float]] = []
     for _ in range(int(random.integers(1, 3))):
-        x, y = place(random, taken, 95, margin=90)
-        white_cell(random, absorbed, x, y)
+        white_cell(random, *patch(absorbed, *place(random, taken, 95, margin=90), 130))
     for _ in range(26):
         radius = random.uniform(40, 52)
-        red_cell(random, absorbed, *place(random, taken, radius, margin=-20), radius)
+        red_cell(random, *patch(absorbed, *place(random, taken, radius, margin=-20), 1.6 * radius), radius)
     for _ in range(int(random.integers(4, 8))):
-        x, y = place(random, taken, 13, margin=20)
-        speck = around(random, x, y, random.uniform(10, 15), 1.0, rough=0.12)
-        absorbed += edge(speck, 0.25)[..., None] * PLATELET * np.float32(random.uniform(1.2, 1.6))
+        there, x, y = patch(absorbed, *place(random, taken, 13, margin=20), 30)
+        speck = around(random, there, x, y, random.uniform(10, 15), 1.0, rough=0.12)
+        there += edge(speck, 0.25)[..., None] * PLATELET * np.float32(random.uniform(1.2, 1.6))
     slow = cv2.resize(random.normal(0, 1, (4, 5)).astype(np.float32), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
     absorbed += 0.02 * slow[..., None]
     picture = cv2.GaussianBlur(np.float32(LIGHT) * np.exp(-absorbed), (0, 0), 1.1)
@@ -68,9 +67,17 @@ def place(
     return spot
 
 
-def around(random: np.random.Generator, x: float, y: float, radius: float, long: float, rough: float) -> Field:
-    """Distance from a centre, 1 on a blob's border: (H, W) float32. long: of its axes' ratio."""
-    down, right = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
+def patch(absorbed: Field, x: float, y: float, reach: float) -> tuple[Field, float, float]:
+    """The part of the picture around a place, as a view, and where the place is in it."""
+    left, top = max(0, int(x - reach)), max(0, int(y - reach))
+    return absorbed[top : int(y + reach) + 1, left : int(x + reach) + 1], x - left, y - top
+
+
+def around(
+    random: np.random.Generator, there: Field, x: float, y: float, radius: float, long: float, rough: float
+) -> Field:
+    """Distance from a centre, 1 on a blob's border: (h, w) float32, as `there`. long: its axes' ratio."""
+    down, right = np.mgrid[: there.shape[0], : there.shape[1]].astype(np.float32)
     turn = random.uniform(0, np.pi)
     u = (right - x) * np.cos(turn) + (down - y) * np.sin(turn)
     v = (down - y) * np.cos(turn) - (right - x) * np.sin(turn)
@@ -84,26 +91,27 @@ def edge(distance: Field, width: float) -> Field:
     return np.asarray(np.clip((1 - distance) / width, 0, 1), np.float32)
 
 
-def red_cell(random: np.random.Generator, absorbed: Field, x: float, y: float, radius: float) -> None:
+def red_cell(random: np.random.Generator, there: Field, x: float, y: float, radius: float) -> None:
     """A disc that is thinner in the middle."""
-    r = around(random, x, y, radius, random.uniform(1.0, 1.25), rough=0.04)
+    r = around(random, there, x, y, radius, random.uniform(1.0, 1.25), rough=0.04)
     square = np.clip(r, 0, 1) ** 2
     thickness = np.sqrt(1 - square) * (0.81 + 7.83 * square - 4.39 * square**2)  # µm, Evans and Fung
-    absorbed += (thickness / 2.6 * random.uniform(0.62, 0.9))[..., None] * np.float32(HAEMOGLOBIN)
+    there += (thickness / 2.6 * random.uniform(0.62, 0.9))[..., None] * np.float32(HAEMOGLOBIN)
 
 
-def white_cell(random: np.random.Generator, absorbed: Field, x: float, y: float) -> None:
+def white_cell(random: np.random.Generator, there: Field, x: float, y: float) -> None:
     """A pale body around a dark nucleus of three or four lobes."""
-    body = edge(around(random, x, y, 92, random.uniform(1.0, 1.1), rough=0.03), 0.06)
-    mottled = cv2.GaussianBlur(random.normal(0, 1, (HEIGHT, WIDTH)).astype(np.float32), (0, 0), 2.5)
-    absorbed += (body * (0.75 + 0.9 * mottled))[..., None] * np.float32(CYTOPLASM)
+    body = edge(around(random, there, x, y, 92, random.uniform(1.0, 1.1), rough=0.03), 0.06)
+    mottled = cv2.GaussianBlur(random.normal(0, 1, body.shape).astype(np.float32), (0, 0), 2.5)
+    there += (body * (0.75 + 0.9 * mottled))[..., None] * np.float32(CYTOPLASM)
     lobes, start = int(random.integers(3, 5)), random.uniform(0, 6.3)
-    nucleus = np.zeros((HEIGHT, WIDTH), np.float32)
+    nucleus = np.zeros_like(body)
     for k in range(lobes):
         angle = start + k * 4.6 / lobes
-        lobe = around(random, x + 42 * np.cos(angle), y + 42 * np.sin(angle), 36, random.uniform(1.0, 1.3), rough=0.08)
+        across, down = x + 42 * np.cos(angle), y + 42 * np.sin(angle)
+        lobe = around(random, there, across, down, 36, random.uniform(1.0, 1.3), rough=0.08)
         nucleus = np.maximum(nucleus, edge(lobe, 0.18))
-    absorbed += (nucleus * body * (1 + 0.6 * mottled))[..., None] * np.float32(NUCLEUS)
+    there += (nucleus * body * (1 + 0.6 * mottled))[..., None] * np.float32(NUCLEUS)
 
 
 def main() -> None:

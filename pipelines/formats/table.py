@@ -10,7 +10,6 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
 from typing import Any, BinaryIO, Literal, TypeAlias
 
 from pipelines.formats.kinds import Kind
@@ -45,7 +44,8 @@ COLUMNS: dict[Kind, dict[str, Type]] = {
     "picture": {**_IMAGE, "file": "string", "facts": "string"},
 }
 
-_ROWS_AT_ONCE = 20_000  # of a Parquet file's row groups, and so what is held in memory
+# A row group of a Parquet file, which is held in memory: 20,000 rows, fewer where they hold masks of large pictures.
+_GROUP_BYTES, _ROW_BYTES = 4_000_000, 200
 
 
 def rows(lines: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
@@ -93,10 +93,22 @@ def write_parquet(lines: Iterable[Mapping[str, Any]], kind: Kind, out: BinaryIO)
     from pyarrow import parquet
 
     schema = pyarrow.schema([(name, getattr(pyarrow, type_)()) for name, type_ in COLUMNS[kind].items()])
-    every = rows(lines)
     with parquet.ParquetWriter(out, schema) as file:
-        while some := list(islice(every, _ROWS_AT_ONCE)):
+        for some in _groups(rows(lines)):
             file.write_table(pyarrow.Table.from_pylist(some, schema))
+
+
+def _groups(every: Iterator[Row]) -> Iterator[list[Row]]:
+    some: list[Row] = []
+    held = 0
+    for row in every:
+        some.append(row)
+        held += _ROW_BYTES + len(str(row.get("mask", "")))
+        if held >= _GROUP_BYTES:
+            yield some
+            some, held = [], 0
+    if some:
+        yield some
 
 
 def _objects(line: Mapping[str, Any]) -> Iterator[Row]:

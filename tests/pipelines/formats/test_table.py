@@ -110,3 +110,20 @@ def test_arrow_reads_the_csv_into_the_same_types() -> None:
         "class_id": "int64", "score": "double", "x1": "double",
     }  # fmt: skip
     assert table.column("x2").to_pylist() == [30.5, 200, None, 30.5, 200]
+
+
+def test_a_group_of_rows_is_smaller_where_rows_are_large_and_none_is_lost() -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    one = line("a.jpg", FOUND["instances"])
+    large = {
+        **one,
+        "instances": [{**row, "mask": {"size": [120, 200], "counts": "x" * 50_000}} for row in one["instances"]],
+    }
+    out = io.BytesIO()
+
+    write_parquet([large] * 100, "instances", out)
+
+    file = parquet.ParquetFile(io.BytesIO(out.getvalue()))
+    sizes = [file.metadata.row_group(n).num_rows for n in range(file.metadata.num_row_groups)]
+    assert sum(sizes) == 200
+    assert max(sizes) <= 80  # 4 MB of 50,000 bytes each
