@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from pipelines.card import Card, Task, read_card
 from pipelines.errors import ModelError, ParameterError
@@ -41,6 +43,12 @@ PIPELINES: dict[str, PipelineEntry] = {
             ("portrait", "segment", "instances"),
             "selfie",
             "people before a blurred, replaced or transparent background",
+        ),
+        PipelineEntry(
+            "rcnn",
+            ("rcnn", "classify"),
+            "smears-rcnn",
+            "the original R-CNN: proposed regions, each through the network; --labels imagenet names any photograph",
         ),
         PipelineEntry("stylize", ("stylize",), None, "the picture repainted in a style"),
     )
@@ -99,13 +107,17 @@ def find_model(name: str) -> Path:
     )
 
 
-def model_for(pipeline: PipelineEntry, model: str | None) -> tuple[Path, Card]:
+def model_for(
+    pipeline: PipelineEntry, model: str | None, params: Mapping[str, Any] = MappingProxyType({})
+) -> tuple[Path, Card]:
     """Find the model a pipeline should run and check that it is for the pipeline's task.
 
+    params: as the user gave them; ImageNet's labels for regions ask for the model that knows them.
     Raises ParameterError if it is for another task, or none was named and none is shipped, or as `find_model` and
     `read_card`.
     """
-    wanted = model or pipeline.default_model
+    imagenet = pipeline.name == "rcnn" and params.get("labels") == "imagenet"
+    wanted = model or (PIPELINES["classify"].default_model if imagenet else pipeline.default_model)
     if wanted is None:
         listed = " or ".join(f"`pixelmill models --task {task}`" for task in pipeline.tasks)
         raise ParameterError(

@@ -53,7 +53,7 @@ def resolve(request: Request) -> tuple[JobSpec, Source]:
     Raises ParameterError, ModelError, SourceError or OutputError, each with what to do.
     """
     entry = find_pipeline(request.pipeline)
-    model_path, card = model_for(entry, request.model)
+    model_path, card = model_for(entry, request.model, request.params)
     params = resolve_params(card, request.params, entry.name).model_dump(mode="json")
     formats = choose_formats(entry.name, request.formats) if request.formats is not None else None
     check_input(entry.name, request.images)

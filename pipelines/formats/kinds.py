@@ -9,6 +9,7 @@ Kind: TypeAlias = Literal["labels", "detections", "instances", "segments", "pict
 KIND_OF: dict[str, Kind] = {
     "classify": "labels",
     "detect": "detections",
+    "rcnn": "detections",
     "instances": "instances",
     "segment": "segments",
     "portrait": "picture",

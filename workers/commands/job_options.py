@@ -22,7 +22,9 @@ _OPTIONS = (
     ),
     click.option("--instances", is_flag=True, help="segment: a mask an object, as the pipeline `instances`."),
     click.option("--top-k", type=int, help="classify: how many labels.  [default: 5]"),
-    click.option("--score", type=float, help="detect, instances: least score of a detection.  [default: the model's]"),
+    click.option(
+        "--score", type=float, help="detect, instances, rcnn: least score of a detection.  [default: the model's]"
+    ),
     click.option(
         "--iou", type=float, help="detect, instances: overlap above which the weaker of two boxes is dropped."
     ),
@@ -65,6 +67,22 @@ _OPTIONS = (
         "--confirm/--no-confirm",
         default=None,
         help="portrait: leave a picture as it is in which a detector finds nobody.  [default: confirm]",
+    ),
+    click.option(
+        "--labels",
+        type=click.Choice(["model", "imagenet"]),
+        help="rcnn: the model's own labels, or ImageNet's 1,000 for any photograph.  [default: model]",
+    ),
+    click.option(
+        "--regions",
+        type=click.Choice(["auto", "selective-search", "detector"]),
+        help="rcnn: what proposes regions.  [default: selective-search, with --labels imagenet the detector]",
+    ),
+    click.option("--proposals", type=int, help="rcnn: most regions of a picture.  [default: 2000]"),
+    click.option(
+        "--strategy",
+        type=click.Choice(["single", "fast", "quality"]),
+        help="rcnn: 1, 8 or 80 hierarchies of selective search.  [default: fast]",
     ),
     click.option("--strength", type=float, help="stylize: how much of the style, 0 to 1.  [default: 1]"),
     click.option(
