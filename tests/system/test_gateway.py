@@ -7,6 +7,7 @@ import io
 import json
 import socket
 import subprocess
+import sys
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -308,6 +309,26 @@ def test_a_job_may_end_by_a_deadline_and_tell_a_webhook_only_an_allowed_address(
     told = ended(api, late.json()["job"])
     assert (told["finished"] < 20, "deadline" in str(told["reason"])) == (True, True), told
     refused(private, 422, "bad_address")
+
+
+def test_no_request_that_the_document_allows_or_forbids_breaks_the_gateway(api: httpx.Client, photo: Path) -> None:
+    pytest.importorskip("schemathesis")
+    submitted(api, [("a.jpg", photo.read_bytes())])  # something that the generated requests can find
+    checks = "not_a_server_error,content_type_conformance,response_schema_conformance,status_code_conformance"
+    words = [
+        sys.executable,
+        "-m",
+        "schemathesis.cli",
+        "run",
+        f"{api.base_url}/v1/openapi.json",
+        "--url",
+        str(api.base_url),
+    ]
+    words += ["--phases", "coverage,fuzzing", "--max-examples", "5", "--seed", "7", "--checks", checks]
+
+    done = subprocess.run(words, capture_output=True, text=True, cwd=photo.parent, timeout=300)
+
+    assert done.returncode == 0, done.stdout[-4000:]
 
 
 def test_requests_are_counted_by_route(api: httpx.Client) -> None:

@@ -16,7 +16,7 @@ from workers.gateway.config import GatewayConfig
 from workers.gateway.desk import Desk
 from workers.gateway.events import Watchers
 from workers.gateway.metrics import add_metrics
-from workers.gateway.problems import Problem, add_handlers
+from workers.gateway.problems import PROBLEMS, Problem, add_handlers
 from workers.gateway.records import Records
 from workers.gateway.uploads import BodyLimit
 
@@ -42,6 +42,7 @@ def make_app(config: GatewayConfig, client: Client) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url="/v1/openapi.json",
+        responses=PROBLEMS,
     )
     app.state.desk = Desk(config, client, Records(config.data), Doorkeeper(config), Watchers(client))
     add_handlers(app)

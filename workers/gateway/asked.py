@@ -16,6 +16,7 @@ from workers.gateway.problems import Problem
 from workers.gateway.records import Record
 from workers.queues import Priority
 from workers.roots import is_inside
+from workers.seeds import Seeds, seeds
 
 _MOST_REFERENCES = 10_000
 
@@ -41,22 +42,30 @@ class Asked(BaseModel):
     )
 
 
-class AskedByReference(Asked):
-    """A job on pictures the service can reach by itself."""
+class AskedInWords(Asked):
+    """A job without uploads: on pictures the service can reach by itself, or, for `generate`, on seeds."""
 
     inputs: list[Annotated[str, Field(min_length=1, max_length=4096)]] = Field(
-        min_length=1, max_length=_MOST_REFERENCES, description="paths of files, folders or globs below allowed folders"
+        [], max_length=_MOST_REFERENCES, description="paths of files, folders or globs below allowed folders"
     )
+    count: int | None = Field(None, ge=1, le=_MOST_REFERENCES, description="generate: how many pictures")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="generate: the first seed")
+
+    def seeds(self) -> Seeds | None:
+        """The seeds, None for a job on pictures. Raises Problem if it is on both, or on neither."""
+        if (self.count is None) == (not self.inputs):
+            raise Problem(422, "no_inputs", "a job needs inputs, or for generate a count, and not both")
+        return None if self.count is None else seeds(self.count, self.seed)
 
 
-def submit(desk: Desk, caller: Caller, asked: Asked, ticket: str, inputs: Sequence[Path], digest: str,
+def submit(desk: Desk, caller: Caller, asked: Asked, ticket: str, inputs: Sequence[str] | Seeds, digest: str,
            images: tuple[str, ...] = ()) -> Record:  # fmt: skip
     """Give a job to the service and note whose it is. Raises what `Client.submit` does."""
     if asked.model is not None and ("/" in asked.model or "\\" in asked.model or asked.model.endswith(".onnx")):
         raise Problem(422, "bad_model", "a model is named, not given by its path: GET /v1/models lists them")
     job = desk.client.submit(
         asked.pipeline,
-        list(inputs) if images else [str(path) for path in inputs],
+        inputs,
         output=desk.records.folder(ticket) / "results",
         params=checked(asked.params),
         model=asked.model,

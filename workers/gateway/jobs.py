@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 
 from pipelines.card import first_error
-from workers.gateway.asked import Asked, AskedByReference, allowed_references, digest_of, same_again, submit
+from workers.gateway.asked import Asked, AskedInWords, allowed_references, digest_of, same_again, submit
 from workers.gateway.callers import Caller
 from workers.gateway.desk import AtDesk, Desk, Reader, Submitter
 from workers.gateway.downloads import as_format
@@ -28,15 +28,11 @@ from workers.tail import Tail
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=200)]
-_PROBLEM: dict[int | str, dict[str, Any]] = {
-    "4XX": {"description": "a problem document (RFC 9457)", "content": {"application/problem+json": {}}},
-    "5XX": {"description": "a problem document (RFC 9457)", "content": {"application/problem+json": {}}},
-}
 _BODY = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": AskedByReference.model_json_schema()},
+            "application/json": {"schema": AskedInWords.model_json_schema()},
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
@@ -59,12 +55,29 @@ _BODY = {
 }
 
 
-@router.post("", status_code=202, openapi_extra=_BODY, responses=_PROBLEM)
+_RESULTS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {
+            kind: {}
+            for kind in (
+                "application/json",
+                "application/x-ndjson",
+                "application/zip",
+                "application/octet-stream",
+                "text/csv; charset=utf-8",
+                "text/plain; charset=utf-8",
+            )
+        }
+    }
+}
+
+
+@router.post("", status_code=202, openapi_extra=_BODY)
 async def create(request: Request, desk: AtDesk, caller: Submitter, key: Key = None) -> Response:
-    """Submit a job on uploads (multipart) or references (JSON). 202 once the service has all there is to know of it."""
+    """Submit a job on uploads (multipart), or on references or seeds (JSON). 202 once the service has all of it."""
     ticket = desk.records.ticket(caller, key)
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() == "application/json":
-        record = await run_sync(_by_reference, desk, caller, ticket, await request.body())
+        record = await run_sync(_in_words, desk, caller, ticket, await request.body())
     else:
         async with read_form(request, desk.config.max_files) as form:
             files = [one for name, one in form.multi_items() if name == "files" and isinstance(one, UploadFile)]
@@ -74,21 +87,21 @@ async def create(request: Request, desk: AtDesk, caller: Submitter, key: Key = N
     return JSONResponse({**status, "links": _links(record.job)}, 202, {"Location": f"/v1/jobs/{record.job}"})
 
 
-@router.get("", responses=_PROBLEM)
+@router.get("")
 def jobs(desk: AtDesk, caller: Reader, limit: Annotated[int, Query(ge=1, le=200)] = 50) -> list[dict[str, Any]]:
     """Your jobs of the last seven days, the newest first."""
     known = {status.job: status for status in desk.client.list(1000)}
     return [public(known[one.job]) for one in desk.records.all_of(caller, limit) if one.job in known]
 
 
-@router.get("/{job}", responses=_PROBLEM)
+@router.get("/{job}")
 def job(job: str, desk: AtDesk, caller: Reader) -> dict[str, Any]:
     """How a job is; progress counts images."""
     record = desk.records.find(job, caller)
     return {**public(desk.client.status(record.job)), "images": list(record.images), "links": _links(job)}
 
 
-@router.get("/{job}/results", responses=_PROBLEM)
+@router.get("/{job}/results", response_class=Response, responses=_RESULTS)
 def results(
     job: str,
     desk: AtDesk,
@@ -111,7 +124,7 @@ def results(
     return as_format(Path(status.output), format, record.job)
 
 
-@router.get("/{job}/events", responses=_PROBLEM)
+@router.get("/{job}/events", response_class=Response, responses={200: {"content": {"text/event-stream": {}}}})
 async def events(
     job: str,
     desk: AtDesk,
@@ -131,37 +144,38 @@ async def events(
     return StreamingResponse(texts(), media_type="text/event-stream", headers=headers)
 
 
-@router.delete("/{job}", responses=_PROBLEM)
+@router.delete("/{job}")
 def cancel(job: str, desk: AtDesk, caller: Submitter) -> dict[str, Any]:
     """End a job: no further image is begun, finished results stay."""
     desk.records.find(job, caller)
     return public(desk.client.cancel(job))
 
 
-@router.post("/{job}/retry", status_code=202, responses=_PROBLEM)
+@router.post("/{job}/retry", status_code=202)
 def retry(job: str, desk: AtDesk, caller: Submitter, only_failures: bool = True) -> JSONResponse:
     """Submit a job's failed images (or all) again, as a new job into the same folder."""
     record = desk.records.find(job, caller)
-    if not desk.client.status(job).has_ended:
-        raise Problem(409, "job_runs", f"job {job} has not ended: wait for it or cancel it")
+    latest = desk.records.of_ticket(record.ticket)  # it may have been tried again already, in the same folder
+    for one in {job, latest.job if latest else job}:
+        if not desk.client.status(one).has_ended:
+            raise Problem(409, "job_runs", f"job {one} has not ended: wait for it or cancel it")
     again = record.model_copy(update={"job": desk.client.retry(job, only_failures)})
     desk.records.keep(again)
     told = {**public(desk.client.status(again.job)), "links": _links(again.job)}
     return JSONResponse(told, 202, {"Location": f"/v1/jobs/{again.job}"})
 
 
-def _by_reference(desk: Desk, caller: Caller, ticket: str, body: bytes) -> Record:
+def _in_words(desk: Desk, caller: Caller, ticket: str, body: bytes) -> Record:
     try:
-        asked = AskedByReference.model_validate_json(body)
+        asked = AskedInWords.model_validate_json(body)
     except ValidationError as error:
         raise Problem(422, "bad_request", first_error(error)) from error
     digest, before = digest_of(asked), desk.records.of_ticket(ticket)
     if before is not None:
         return same_again(before, digest)
-    paths = allowed_references(desk, asked.inputs)
+    inputs = asked.seeds() or [str(path) for path in allowed_references(desk, asked.inputs)]
     with desk.records.held(ticket):
-        plain = Asked(**asked.model_dump(exclude={"inputs"}))
-        return submit(desk, caller, plain, ticket, paths, digest)
+        return submit(desk, caller, asked, ticket, inputs, digest)
 
 
 def _by_upload(desk: Desk, caller: Caller, ticket: str, fields: dict[str, str], files: list[UploadFile]) -> Record:
@@ -174,7 +188,8 @@ def _by_upload(desk: Desk, caller: Caller, ticket: str, fields: dict[str, str], 
         return same_again(before, digest)
     with desk.records.held(ticket) as folder:
         names = store(files, folder / "inputs", desk.config.max_file)
-        return submit(desk, caller, asked, ticket, [folder / "inputs" / name for name in names], digest, names)
+        inputs = [str(folder / "inputs" / name) for name in names]
+        return submit(desk, caller, asked, ticket, inputs, digest, names)
 
 
 def _asked(fields: dict[str, str]) -> Asked:

@@ -48,7 +48,11 @@ class Lines:
 _lines = Lines()
 
 
-@router.get("/{job}/images/{image:path}")
+@router.get(
+    "/{job}/images/{image:path}",
+    response_class=Response,
+    responses={200: {"content": {"image/jpeg": {}, "image/png": {}, "image/*": {}, "application/octet-stream": {}}}},
+)
 def image(
     job: str,
     image: str,
@@ -84,4 +88,5 @@ def _root(output: Path, record: Record, desk: AtDesk) -> Path:
     """The folder the names of a job's images start from."""
     if record.images:
         return desk.records.folder(record.ticket) / "inputs"
-    return Path(((remembered(output) or {}).get("spec") or {}).get("root", output))
+    root = ((remembered(output) or {}).get("spec") or {}).get("root")
+    return Path(root) if root else output / "no-inputs"  # a job on seeds has none

@@ -26,6 +26,11 @@ log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 5
+# what every route may answer, for the OpenAPI document
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"description": "a problem document (RFC 9457)", "content": {MEDIA_TYPE: {}}},
+    "5XX": {"description": "a problem document (RFC 9457)", "content": {MEDIA_TYPE: {}}},
+}
 
 # Status and code of each error of the product, the narrower class first.
 _OF_ERRORS: tuple[tuple[type[PixelmillError], int, str], ...] = (

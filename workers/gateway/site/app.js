@@ -63,6 +63,11 @@ async function showNew(signal) {
     refs.model.replaceChildren(...one.models.map((name) => new Option(name, name, false, name === one.default_model)));
     refs.params.replaceChildren(refs.params.firstElementChild, ...fields(one.parameters));
     refs.params.hidden = refs.params.childElementCount < 2;
+    const made = one.name === "generate"; // from seeds: there is nothing to choose
+    refs.seeds.hidden = !made;
+    refs.drop.hidden = made;
+    main.querySelector("form").classList.toggle("made", made);
+    refs.start.disabled = !made && !files.length;
   };
   refs.pipeline.onchange = choose;
   choose();
@@ -89,12 +94,20 @@ async function showNew(signal) {
   main.querySelector("form").onsubmit = (event) => {
     event.preventDefault();
     attempt(async () => {
+      sessionStorage.setItem("pipeline", refs.pipeline.value);
+      if (!refs.seeds.hidden) {
+        const [count, seed] = ["count", "seed"].map((name) => Number(refs.seeds.querySelector(`[name=${name}]`).value));
+        const asked = { pipeline: "generate", model: refs.model.value, params: values(refs.params), count, seed };
+        const job = await json("/v1/jobs", { method: "POST", body: JSON.stringify(asked),
+          headers: { "Content-Type": "application/json", "Idempotency-Key": key } });
+        location.hash = `#job/${job.job}`;
+        return;
+      }
       const form = new FormData();
       form.set("pipeline", refs.pipeline.value);
       form.set("model", refs.model.value);
       form.set("params", JSON.stringify(values(refs.params)));
       for (const file of files) form.append("files", file);
-      sessionStorage.setItem("pipeline", refs.pipeline.value);
       refs.start.disabled = true;
       refs.upload.hidden = false;
       try {
@@ -111,7 +124,8 @@ async function showNew(signal) {
 function fields(schema) {
   const rare = (name) => Number(name.startsWith("tile")); // those go last
   const shown = Object.entries(schema.properties).filter(([name]) => name !== "background_sha256");
-  return shown.sort((a, b) => rare(a[0]) - rare(b[0])).map(([name, about]) => {
+  return shown.sort((a, b) => rare(a[0]) - rare(b[0])).map(([name, whole]) => {
+    const about = { ...whole, ...(whole.anyOf ?? []).find((one) => one.type !== "null") }; // a number, or none
     const title = name.replaceAll("_", " ");
     const words = make("small", { textContent: about.description ?? "" });
     let input;

@@ -128,9 +128,11 @@ export class Viewer {
     layers.style.setProperty("--h", line.height);
     stage.append(layers);
     stage.style.setProperty("--stage-h", `${stage.clientHeight}px`);
-    await this.addPicture(layers, "original", `${line.image} as it was sent`);
+    const made = line.picture && line.pipeline === "generate"; // from a seed: there is no picture before it
+    await this.addPicture(layers, made ? "picture" : "original", made ? `made from ${line.image}` : `${line.image} as it was sent`);
     if (this.line !== line) return;
-    if (line.picture) await this.beforeAndAfter(layers, side);
+    if (made) side.append(make("p", { textContent: line.picture.label ?? "" }));
+    else if (line.picture) await this.beforeAndAfter(layers, side);
     else if (line.detections || line.instances) this.objects(layers, side, line.detections ?? line.instances);
     else if (line.segments) await this.segments(layers, side);
     else if (line.labels) this.labels(side);
