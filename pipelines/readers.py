@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-from pipelines import boxmasks, classify, detect, instances, portrait, rcnn, segment, stylize
+from pipelines import boxmasks, classify, detect, generate_reader, instances, portrait, rcnn, segment, stylize
 from pipelines.errors import ParameterError
 from pipelines.geometry import Fit
 from pipelines.image import Limits
 from pipelines.params import (
     ClassifyParams,
     DetectParams,
+    GenerateParams,
     InstancesParams,
     Params,
     PortraitParams,
@@ -49,6 +50,8 @@ def reader(session: Session, params: Params, limits: Limits) -> Reader:
         return rcnn.reader(session, params)
     if isinstance(params, StylizeParams):
         return stylize.reader(card, params)
+    if isinstance(params, GenerateParams):
+        return generate_reader.reader(card, params)
     if isinstance(params, DetectParams):
         return _without_pixels(detect.reader(card, params))
     raise ParameterError(f"no pipeline runs the task {card.task!r}")

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from workers.folder import Source
     from workers.job_request import Request
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _OPTIONS = (
     click.argument("pipeline"),
-    click.argument("src"),
+    click.argument("src", required=False),
     click.option("--out", "output", required=True, type=click.Path(path_type=Path), help="Folder for the results."),
     click.option(
         "--model", metavar="NAME|FILE", help="Model to run; default: the pipeline's own (`pixelmill models`)."
@@ -34,7 +35,7 @@ _OPTIONS = (
         "classes",
         multiple=True,
         metavar="NAME",
-        help="detect, instances, segment: only this class; may be repeated.",
+        help="detect, instances, segment: only this class; generate: make only this one; may be repeated.",
     ),
     click.option(
         "--mask-threshold", type=float, help="instances: least probability of a mask's pixel.  [default: 0.5]"
@@ -66,7 +67,8 @@ _OPTIONS = (
     click.option(
         "--confirm/--no-confirm",
         default=None,
-        help="portrait: leave a picture as it is in which a detector finds nobody.  [default: confirm]",
+        help="portrait: let a detector find the persons first, and nothing be cut out if there are none.  "
+        "[default: confirm]",
     ),
     click.option(
         "--labels",
@@ -90,6 +92,13 @@ _OPTIONS = (
         is_flag=True,
         default=None,
         help="stylize: keep the picture's colours, take light and shade from the style.",
+    ),
+    click.option("--count", type=int, help="generate: how many pictures.  [default: 1]"),
+    click.option("--seed", type=int, help="generate: seed of the first picture; the next has one more.  [default: 0]"),
+    click.option("--truncation", type=float, help="generate: cut the noise off here; less is more usual."),
+    click.option("--strip", type=int, metavar="FRAMES", help="generate: a film strip from each seed to the next one."),
+    click.option(
+        "--judge", is_flag=True, default=None, help="generate: how real each picture looks to the discriminator."
     ),
     click.option(
         "--overlays/--no-overlays", default=True, show_default=True, help="Draw every picture with its results."
@@ -121,7 +130,7 @@ _OPTIONS = (
 # what is no parameter of the pipeline
 _OWN = (
     "pipeline", "instances", "src", "output", "model", "overlays", "formats", "force", "provider", "allow_fallback",
-    "deadline",
+    "deadline", "count", "seed",
 )  # fmt: skip
 
 
@@ -141,9 +150,11 @@ def request_from(options: dict[str, Any], **more: Any) -> Request:
     pipeline = options["pipeline"]
     if options["instances"] and pipeline not in ("segment", "instances"):
         raise click.UsageError(f"--instances belongs to the pipeline segment, not to {pipeline}")
+    source, images = _input(options)
     return Request(
         pipeline="instances" if options["instances"] else pipeline,
-        source=options["src"],
+        source=source,
+        images=images,
         output=options["output"],
         model=options["model"],
         params=params,
@@ -155,3 +166,24 @@ def request_from(options: dict[str, Any], **more: Any) -> Request:
         deadline=parse_deadline(options["deadline"]) if options["deadline"] else None,
         **more,
     )
+
+
+def _input(options: dict[str, Any]) -> tuple[str, Source | None]:
+    """What a job is about, as its user said it: SRC, or so many seeds for the pipeline that needs no picture."""
+    from workers.inputs import gather
+    from workers.jobs import SEEDED
+    from workers.seeds import check_input, said, seeds
+    from workers.settings import settings
+
+    pipeline, src, count, seed = (options[name] for name in ("pipeline", "src", "count", "seed"))
+    if src is None and (pipeline == SEEDED or count is not None or seed is not None):
+        numbers = seeds(1 if count is None else count, seed or 0)
+        check_input(pipeline, numbers)
+        return said(numbers), numbers
+    if src is None:
+        raise click.UsageError("Missing argument 'SRC': an image, a folder, a glob in quotes or a list file")
+    if pipeline == SEEDED:
+        check_input(pipeline, None)
+    if count is not None or seed is not None:
+        raise click.UsageError(f"--count and --seed belong to {SEEDED}, which takes no SRC")
+    return gather(src, options["output"], settings())
