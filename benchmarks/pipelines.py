@@ -4,7 +4,8 @@
     python -m benchmarks.pipelines --only segment --images 60 --no-write
 
 For each pipeline and shipped model, on pictures of the kind it was made for, N threads around one 1-thread session:
-  session    the bare session on tensors prepared before
+  session    the bare session on tensors prepared before; where a second network runs for each box, both networks on
+             the very tensors the pipeline gives them, in its batches
   decode     reading, checksum and decoding
   draw       the overlay; for a pipeline that makes a picture, making it from the network's outputs
   whole      Pipeline.map from the file to the drawn picture
@@ -18,24 +19,30 @@ import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 import pipelines
-from benchmarks.throughput import DATA, DOCUMENT, decode_rate, machine, rate, raw_rate, write_between
+from benchmarks.throughput import DATA, DOCUMENT, decode_rate, machine, rate, write_between
+from pipelines.boxmasks import Paired
+from pipelines.card import Card
 from pipelines.catalog import PIPELINES, SHIPPED
 from pipelines.cores import available_cores
 from pipelines.draw import draw
 from pipelines.image import Picture
 from pipelines.pipeline import Pipeline, Prepared
 from pipelines.results import RenderedPicture, Result
+from pipelines.session import Session
 from pipelines.tensor import Workspace
+from pipelines.threads import map_threaded
+from pipelines.types import Tensor
 
 LONG_SESSION_MS = 30
 TARGET = 0.88
+DIFFERENT = 64  # pictures whose tensors are kept; then they come again
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,43 @@ def pictures(kind: str, count: int) -> list[Path]:
     return [originals[number % len(originals)] for number in range(count)]
 
 
+class _Overheard:
+    """A session that keeps what it is given."""
+
+    def __init__(self, session: Session) -> None:
+        self.session, self.given = session, list[Tensor]()
+
+    @property
+    def card(self) -> Card:
+        return self.session.card
+
+    def run(self, tensor: Tensor) -> list[Tensor]:
+        self.given.append(np.array(tensor))
+        return self.session.run(tensor)
+
+
+def runs(pipeline: Pipeline, path: Path) -> list[tuple[Session, Tensor]]:
+    """Give every network that runs for a picture, with the tensor it gets."""
+    prepared = _prepared(pipeline, path)
+    found = [(pipeline.session, np.array(prepared.tensor))]
+    if isinstance(pipeline.session, Paired):
+        head = pipeline.session.head
+        pipeline.session.head = overheard = _Overheard(head)  # type: ignore[assignment]
+        outputs = pipeline.session.run(prepared.tensor)
+        pipeline.read_outputs(_single(pipeline, outputs), prepared.plan, prepared.picture.pixels)
+        pipeline.session.head = head
+        found += [(head, tensor) for tensor in overheard.given]
+    return found
+
+
+def session_rate(turns: Sequence[list[tuple[Session, Tensor]]], threads: int) -> float:
+    """Pictures per second of the networks alone."""
+    started = time.perf_counter()
+    for _ in map_threaded(lambda turn: [session.run(tensor) for session, tensor in turn], turns, threads=threads):
+        pass
+    return len(turns) / (time.perf_counter() - started)
+
+
 def whole_rate(pipeline: Pipeline, paths: list[Path], threads: int) -> float:
     """Pictures per second from the file to the drawn picture."""
 
@@ -91,16 +135,25 @@ def draw_rate(pipeline: Pipeline, paths: list[Path], threads: int) -> float:
     """Drawn pictures per second, of results that are there already."""
     work: list[Callable[[], object]] = []
     for path in paths[:32]:
-        prepared = pipeline.prepare(path, Workspace())
-        if not isinstance(prepared, Prepared):
-            sys.exit(f"{path} failed: {prepared.error}")
+        prepared = _prepared(pipeline, path)
         outputs = [np.array(output) for output in pipeline.session.run(prepared.tensor)]
         work.append(_drawing(pipeline, prepared, outputs))
     return rate(lambda path: work[int(path.name)](), [Path(str(i % len(work))) for i in range(len(paths))], threads)
 
 
-def _drawing(pipeline: Pipeline, prepared: Prepared, outputs: list[np.ndarray]) -> Callable[[], object]:
-    single = outputs if pipeline.card.input.layout == "CHW" else [output[0] for output in outputs]
+def _prepared(pipeline: Pipeline, path: Path) -> Prepared:
+    prepared = pipeline.prepare(path, Workspace())
+    if not isinstance(prepared, Prepared):
+        sys.exit(f"{path} failed: {prepared.error}")
+    return prepared
+
+
+def _single(pipeline: Pipeline, outputs: Sequence[Tensor]) -> Sequence[Tensor]:
+    return outputs if pipeline.card.input.layout == "CHW" else [output[0] for output in outputs]
+
+
+def _drawing(pipeline: Pipeline, prepared: Prepared, outputs: Sequence[Tensor]) -> Callable[[], object]:
+    single = _single(pipeline, outputs)
     pixels, size, plan = prepared.picture.pixels, prepared.picture.size, prepared.plan
     found = pipeline.read_outputs(single, plan, pixels)
     if isinstance(found, RenderedPicture):
@@ -114,12 +167,15 @@ def measure(case: Case, count: int, rounds: int) -> dict[str, float]:
     pipeline = pipelines.load(case.model, pipeline=case.pipeline)
     paths = pictures(case.pictures, count)
     whole_rate(pipeline, paths[:16], threads)  # warm
+    different = [runs(pipeline, path) for path in paths[:DIFFERENT]]
+    turns = [different[number % len(different)] for number in range(len(paths))]
     seen: dict[str, list[float]] = {}
     for number in range(rounds):
-        session = raw_rate(pipeline, paths, threads)
+        before = session_rate(turns, threads)
         decoding = decode_rate(pipeline, paths, threads)
         drawing = draw_rate(pipeline, paths, threads)
         whole = whole_rate(pipeline, paths, threads)
+        session = 2 / (1 / before + 1 / session_rate(turns, threads))  # so that a drift of the machine cancels
         added = 1 / (1 / session + 1 / decoding + 1 / drawing)
         figures = {
             "session": session,
