@@ -6,9 +6,12 @@
 Large pictures with labels are made of small ones, twice over:
   mosaic     smears of the validation split laid side by side, each as large as it was photographed. The untiled
              result is that of one run over the whole mosaic with an input so large that the network sees the cells at
-             the size at which it sees them in a tile: the seams make the only difference
+             the size at which it sees them in a tile: the seams make the only difference. (Faster R-CNN shrinks its
+             input itself: what it finds in each smear alone is laid side by side.)
+  shifted    how much of that agreement can be had at all: the same run over the mosaic moved by 19 and 23 pixels,
+             compared with the one that was not moved
   enlarged   a photograph of COCO three times as large. The untiled result is that of the enlarged picture as a whole,
-             and tiles see three times as much of it, so they should find more of what is labelled and no less
+             and tiles see it twice as large or more, so they should find more of what is labelled
 Boxes agree when they are of one class and their intersection over union is at least 0.5, each with one other at most:
 whatever is found twice counts against precision.
 """
@@ -38,6 +41,9 @@ DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "tiles.md"
 AGREE = 0.5
 ACROSS, DOWN, SMEAR = 3, 3, (480, 640)
 ENLARGED = 3
+MOVED = (19, 23)
+# bccd's names → the models'
+NAMES = {"RBC": "red cell", "WBC": "white cell", "Platelets": "platelet"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,7 @@ class Case:
 
 CASES = (
     Case("smears-yolo", "mosaic", 640),
-    Case("smears-fasterrcnn", "mosaic", 640),
+    Case("smears-fasterrcnn", "mosaic", 480),
     Case("smears-yolo-seg", "mosaic", 640),
     Case("smears-semantic", "mosaic", 640),
     Case("ssd-mobilenet-v2", "enlarged", 960),
@@ -158,7 +164,7 @@ def smear_labels(path: Path) -> Objects:
     corners, names = [], []
     for thing in root.iter("object"):
         corners.append([float(thing.findtext(f"bndbox/{side}", "0")) for side in ("xmin", "ymin", "xmax", "ymax")])
-        names.append(thing.findtext("name", ""))
+        names.append(NAMES[thing.findtext("name", "")])
     return Objects(np.array(corners, np.float32).reshape(-1, 4), tuple(names))
 
 
@@ -191,17 +197,26 @@ def laid(parts: list[np.ndarray]) -> np.ndarray:
 def boxes_row(case: Case, plain: Pipeline, tiled: Pipeline, count: int) -> str:
     """Measure a case that gives boxes; a row of the table."""
     same, with_tiles, without = Tally(), Tally(), Tally()
-    number = 0
-    for number, (pixels, labels, untiled) in enumerate(_pictures(case, plain, count), 1):
+    shifted, number = Tally(), 0
+    for pixels, labels, untiled in _pictures(case, plain, count):
+        number += 1
         found = objects(tiled(pixels).found)
+        if case.pictures == "mosaic" and plain.card.input.resize.rule != "keep":
+            shifted.add(objects(plain(moved(pixels)).found).moved(-MOVED[1], -MOVED[0]), untiled)
         same.add(found, untiled)
         with_tiles.add(found, labels)
         without.add(untiled, labels)
-    masks = f"masks' mean IoU {np.mean(same.mask_iou):.3f}" if same.mask_iou else ""
+    notes = [f"masks' mean IoU {np.mean(same.mask_iou):.3f}"] if same.mask_iou else []
+    notes += [f"shifted: {shifted.others} → {shifted.ours}, {shifted.words}"] if shifted.others else []
     return (
         f"| `{case.model}` | {number} × {case.pictures}, {case.tile} | {same.others} → {same.ours} | {same.words} | "
-        f"{without.words} | {with_tiles.words} | {masks} |"
+        f"{without.words} | {with_tiles.words} | {'; '.join(notes)} |"
     )
+
+
+def moved(pixels: Image) -> Image:
+    """A picture further down and to the right, its border filled with its own reflection."""
+    return np.pad(pixels, ((MOVED[0], 0), (MOVED[1], 0), (0, 0)), mode="reflect")
 
 
 def _pictures(case: Case, plain: Pipeline, count: int) -> Iterator[tuple[Image, Objects, Objects]]:
@@ -209,8 +224,13 @@ def _pictures(case: Case, plain: Pipeline, count: int) -> Iterator[tuple[Image, 
     if case.pictures == "mosaic":
         for paths in mosaics(count):
             labels = together([smear_labels(path).moved(*at) for path, at in zip(paths, corners(), strict=True)])
-            pixels = laid([read(path) for path in paths])
-            yield pixels, labels, objects(plain(pixels).found)
+            smear = [read(path) for path in paths]
+            pixels = laid(smear)
+            if plain.card.input.resize.rule == "keep":
+                alone = [objects(plain(one).found).moved(*at) for one, at in zip(smear, corners(), strict=True)]
+                yield pixels, labels, together(alone)
+            else:
+                yield pixels, labels, objects(plain(pixels).found)
         return
     for path in photographs()[: 10 * count]:
         pixels = np.asarray(cv2.resize(read(path), None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC))
@@ -219,15 +239,19 @@ def _pictures(case: Case, plain: Pipeline, count: int) -> Iterator[tuple[Image, 
 
 def pixels_row(case: Case, plain: Pipeline, tiled: Pipeline, count: int) -> str:
     """Measure a case that gives class maps; a row of the table."""
-    equal = total = number = 0
-    for number, paths in enumerate(mosaics(count), 1):
+    equal = total = number = again = 0
+    for paths in mosaics(count):
+        number += 1
         mosaic = laid([read(path) for path in paths])
         whole, found = plain(mosaic).found, tiled(mosaic).found
         if not isinstance(found, SemanticMask) or not isinstance(whole, SemanticMask):
             sys.exit(f"class maps were expected, not {whole} and {found}")
         equal += int((whole.class_map == found.class_map).sum())
         total += found.class_map.size
-    share = f"equal pixels {equal / total:.4f}"
+        shifted = plain(moved(mosaic)).found
+        if isinstance(shifted, SemanticMask):
+            again += int((whole.class_map == shifted.class_map[MOVED[0] :, MOVED[1] :]).sum())
+    share = f"equal pixels {equal / total:.4f}; shifted: {again / total:.4f}"
     return f"| `{case.model}` | {number} × {case.pictures}, {case.tile} | – | – | – | – | {share} |"
 
 

@@ -30,7 +30,7 @@ Place: TypeAlias = tuple[int, int, int, int]  # left, top, right, bottom in pixe
 
 _MARGIN = 0.015  # of a tile's side: a box that ends nearer to an inner border may go on behind it
 _AGREE = 0.5  # IoU of two boxes' parts in the strip both tiles saw, from which they are one object
-_COVERED = 0.7  # share of a piece inside a whole object of its class, from which it is a piece of that
+_COVERED = 0.7  # share of a piece inside a whole object, from which it is a piece of that
 _SAME = 0.45  # IoU from which boxes of two views are one object; within a view the user's own `iou` has decided
 _SMALL = 0.5  # of a tile's side: what is shorter in the picture as a whole is left to the tiles
 _NEAR = 0.1  # of a tile's side: what ends nearer to an inner border is left to a neighbour that has more around it
@@ -199,23 +199,26 @@ def _goes_on(pieces: _Pieces, piece: int, other: int) -> bool:
 def _kept(pieces: _Pieces, groups: Sequence[list[int]], boxes: Boxes) -> list[int]:
     """Numbers of the groups that stay, best first."""
     best = np.array([group[0] for group in groups], np.int64)
-    ids, views, areas = pieces.class_ids[best], pieces.views[best], box_area(boxes)
+    ids, views, scores, areas = pieces.class_ids[best], pieces.views[best], pieces.scores[best], box_area(boxes)
     alone = np.array([len(group) == 1 for group in groups], np.bool_)
     # how whole: 0 a piece, 1 pieces joined, 2 never cut
     rank = np.where(alone, np.where(pieces.cut[best].any(axis=1), 0, 2), 1)
     kept: list[int] = []
     dropped = np.zeros(len(groups), np.bool_)
-    for number in np.argsort(-pieces.scores[best], kind="stable").tolist():
+    for number in np.argsort(-scores, kind="stable").tolist():
         if dropped[number]:
             continue
-        rivals = np.flatnonzero((ids == ids[number]) & ~dropped)
-        rivals = rivals[rivals != number]
-        covered = box_area(_shared(boxes[number], boxes[rivals])) >= _COVERED * areas[number]
-        # a piece goes for a whole object it lies in, even for a less certain one: half a thing is no better thing
-        if bool((covered & (rank[rivals] > rank[number]) & (areas[rivals] > areas[number])).any()):
+        others = np.flatnonzero(~dropped)
+        others = others[others != number]
+        covered = box_area(_shared(boxes[number], boxes[others])) >= _COVERED * areas[number]
+        wholer = covered & (rank[others] > rank[number]) & (areas[others] > areas[number])
+        # a piece goes for a whole object it lies in: one of its class even if less certain, as half a thing is no
+        # better thing; one of another class if that is surer, for a dog's back alone looks like other animals' too
+        if bool((wholer & ((ids[others] == ids[number]) | (scores[others] > scores[number]))).any()):
             dropped[number] = True
             continue
         kept.append(number)
+        rivals = others[ids[others] == ids[number]]
         same_view = alone[rivals] & alone[number] & (views[rivals] == views[number])
         alike = iou(boxes[number : number + 1], boxes[rivals])[0] > _SAME
         dropped[rivals[alike & ~same_view]] = True
