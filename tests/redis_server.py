@@ -37,6 +37,11 @@ class RedisServer:
         return f"redis://{secret}127.0.0.1:{self.port}/0"
 
     @property
+    def broker(self) -> str:
+        """The broker of a service that keeps its state here: the same server."""
+        return self.url
+
+    @property
     def socket_url(self) -> str:
         secret = f":{self.password}@" if self.password else ""
         return f"redis+socket://{secret}{self.socket}"

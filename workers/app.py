@@ -16,7 +16,7 @@ from celery.signals import worker_process_init, worker_ready, worker_shutdown
 
 from workers import transport
 from workers.process import die_with_parent
-from workers.queues import all_queues
+from workers.queues import all_queues, is_rabbitmq, quorum_queues
 from workers.settings import settings
 
 TASK_SHARD = "pixelmill.shard"
@@ -62,6 +62,20 @@ def make_app(broker: str | None = None) -> Celery:
             "interval_max": 2,
         },
     )
+    if is_rabbitmq(broker or config.broker or ""):
+        app.conf.update(
+            task_queues=quorum_queues(config.queue),
+            # for each queue: as many as processes, and as many ahead, or the most urgent would not be here in time
+            worker_prefetch_multiplier=2,
+            broker_heartbeat=0,  # nobody answers for a producer's idle connection; consumers have their own
+            broker_transport_options={
+                "confirm_publish": True,
+                "max_retries": 3,
+                "interval_start": 0,
+                "interval_step": 0.5,
+                "interval_max": 2,
+            },
+        )
     return app
 
 

@@ -32,7 +32,7 @@ from workers.job_request import Request, resolve
 from workers.jobs import JobSpec, new_job_id
 from workers.journal import Line
 from workers.picture import ask
-from workers.queues import Priority
+from workers.queues import Priority, is_rabbitmq
 from workers.registry import Head, Registry
 from workers.retrying import images_again
 from workers.seeds import Seeds, said
@@ -72,7 +72,7 @@ class Client:
                 "(`pixelmill run` brings its own)"
             )
         self._broker = url
-        self._store = JobStore(store or (self._config.store if broker is None else None) or url)
+        self._store = JobStore(store or (self._config.store if broker is None or is_rabbitmq(url) else None) or url)
         self._registry = Registry(self._store)
         self._patience = patience
         self._made: Celery | None = None

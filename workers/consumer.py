@@ -20,9 +20,12 @@ from kombu.exceptions import OperationalError
 
 from workers import transport
 from workers.deadletters import DeadLetters
+from workers.depth import Depth
 from workers.errors import BrokerError
+from workers.holding import GIVE_BACK_SECONDS, LONGEST_SECONDS, Holding
 from workers.limits import resident_bytes
 from workers.loaded import process_name
+from workers.queues import all_queues, is_rabbitmq, is_redis
 from workers.request import Parent
 from workers.roll import Pulse, Roll, Worker
 from workers.settings import settings
@@ -32,6 +35,7 @@ from workers.sweep import SWEEP_SECONDS, Sweeper
 log = logging.getLogger(__name__)
 
 _STORE_SECONDS = 2.0  # the loop takes no message while it waits for the store
+_HEARTBEAT_SECONDS = 10  # RabbitMQ gives away what a worker has that was silent for two of them
 
 
 # what Celery raises, and ends the worker with, over a body of another shape than it expects
@@ -39,10 +43,22 @@ _BAD_SHAPE = (ValueError, TypeError, LookupError, AttributeError, RecursionError
 
 
 class ShardConsumer(Consumer):  # type: ignore[misc]
-    """A consumer that puts aside what it can't read."""
+    """A consumer that puts aside what it can't read, and begins the most urgent message first whatever came first."""
+
+    class Blueprint(Consumer.Blueprint):  # type: ignore[misc]
+        """Celery's own without delayed delivery: 28 more queues in RabbitMQ; what is put off waits in our store."""
+
+        default_steps = tuple(step for step in Consumer.Blueprint.default_steps if "delayed_delivery" not in str(step))
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self._holds = is_rabbitmq(settings().broker or "")
+        self.holding = Holding(all_queues(settings().queue))
+        if self._holds:
+            options["amqheartbeat"] = _HEARTBEAT_SECONDS
+        super().__init__(*arguments, **options)
 
     def create_task_handler(self, *arguments: Any, **options: Any) -> Any:
-        """Celery's own, behind a net."""
+        """Celery's own, behind a net; made again for every connection, and what the last one brought is void."""
         receive = super().create_task_handler(*arguments, **options)
 
         def receive_or_put_aside(message: Any) -> None:
@@ -52,7 +68,26 @@ class ShardConsumer(Consumer):  # type: ignore[misc]
                 put_aside(_text(message), f"it has another shape than a task's message: {error}")
                 message.reject_log_error(log, self.connection_errors)
 
-        return receive_or_put_aside
+        if not self._holds:
+            return receive_or_put_aside
+        self.holding = Holding(all_queues(settings().queue))
+        self._receive = receive_or_put_aside
+
+        def hold(message: Any) -> None:
+            self.holding.put(message)
+            self.begin_held()
+
+        return hold
+
+    def begin_held(self) -> None:
+        """Begin what is held, as far as processes are free."""
+        while len(self.holding) and len(worker_state.reserved_requests) < self.pool.num_processes:
+            self._receive(self.holding.take())
+
+    def give_back_held(self, seconds: float) -> None:
+        """Return to the broker what has been held for so long."""
+        for message in self.holding.take_older(seconds):
+            message.reject_log_error(log, self.connection_errors, requeue=True)
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """A body that is no JSON, or says it is something else."""
@@ -97,9 +132,10 @@ class Rounds(StartStopStep):  # type: ignore[misc]
         assert config.broker is not None and url is not None  # noqa: S101 - a worker without a broker does not start
         Parent.store = JobStore(url, _STORE_SECONDS)
         transport.Watch.on_bad_message = put_aside
-        is_list = config.broker.partition(":")[0] in ("redis", "rediss", "redis+socket")
+        is_list = is_redis(config.broker)
         lists = JobStore(config.broker, _STORE_SECONDS) if is_list else None
-        self._sweeper = Sweeper(consumer.app, Parent.store, config.queue, lists)
+        depth = Depth(consumer.app, config.queue) if is_rabbitmq(config.broker) else None
+        self._sweeper = Sweeper(consumer.app, Parent.store, config.queue, lists, depth)
         self._roll = Roll(Parent.store, config.queue)
         self._name = consumer.hostname
         self._polls = is_list
@@ -112,7 +148,12 @@ class Rounds(StartStopStep):  # type: ignore[misc]
         # Celery waits 10 s in case the result of a dead child is still on its way. A shard that has ended can't begin
         # again, so there is nothing to wait for, and how the child died is known before anybody sweeps for it.
         pool.on_job_process_lost = lambda job, pid, exitcode: pool.mark_as_worker_lost(job, exitcode)
+        hub.on_tick.add(consumer.begin_held)  # the loop has just heard from a process that became free
         hub.call_repeatedly(SWEEP_SECONDS, self._round, consumer)
+
+    def stop(self, consumer: Any) -> None:
+        """The worker ends, or its connection did: others take what it holds."""
+        consumer.give_back_held(0)
 
     def _round(self, consumer: Any) -> None:
         consumer.pool.maintain_pool()  # Celery looks after dead children every 5 s
@@ -121,12 +162,21 @@ class Rounds(StartStopStep):  # type: ignore[misc]
         try:
             self._roll.answer(self._name, about)
             self._sweeper.sweep()
+            self._share(consumer)
         except (redis.RedisError, BrokerError, OperationalError) as error:
             if not self._trouble:
                 log.warning("the store can't be reached, no sweep for now: %s", error)
             self._trouble = True
         else:
             self._trouble = False
+
+    def _share(self, consumer: Any) -> None:
+        """Leave what is held to a worker that is free."""
+        consumer.give_back_held(LONGEST_SECONDS)
+        if len(consumer.holding):
+            others = [one for one in self._roll.workers() if one.name != self._name and one.is_ready]
+            if any(one.busy < one.processes for one in others):
+                consumer.give_back_held(GIVE_BACK_SECONDS)
 
     def _about(self, consumer: Any) -> dict[str, Any]:
         """What this worker says about itself; `idle_for`: seconds since it last looked into the queues while free."""
@@ -140,6 +190,7 @@ class Rounds(StartStopStep):  # type: ignore[misc]
             "queue": settings().queue,
             "processes": processes,
             "busy": busy,
+            "held": len(consumer.holding),
             "idle_for": round(unseen, 1),
             "members": [process_name(pid) for pid in pids],
             "memory_mb": round(memory / 2**20, 1),

@@ -23,7 +23,7 @@ from redis.retry import Retry
 
 from workers import scripts
 from workers.errors import BrokerError, QueueFullError
-from workers.queues import PRIORITIES, Priority, above
+from workers.queues import PRIORITIES, Priority, above, is_rabbitmq
 from workers.settings import settings, without_password
 
 KEEP_SECONDS = 7 * 24 * 3600  # state of a job that nobody ended
@@ -74,6 +74,11 @@ class JobStore:
                 retry=Retry(ExponentialBackoff(cap=0.4, base=0.05), 2),
             )
         except ValueError as error:
+            if is_rabbitmq(url):
+                raise BrokerError(
+                    f"{without_password(url)} is RabbitMQ, which keeps messages but no state: set PIXELMILL_STORE to a "
+                    "Redis or Valkey server, e.g. redis://localhost:6379/0"
+                ) from error
             raise BrokerError(f"store URL {without_password(url)!r} is not understood: {error}") from error
         self._open = self.redis.register_script(scripts.OPEN)
         self._begin = self.redis.register_script(scripts.BEGIN)

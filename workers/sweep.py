@@ -19,16 +19,21 @@ from typing import TYPE_CHECKING
 from workers.jobs import attempt_is_dead
 from workers.publish import publish
 from workers.queues import PRIORITIES, all_queues, queue_for_returned
+from workers.roll import STALE_SECONDS, Roll
 from workers.store import JobStore, later_key, running_key, waiting_key
 
 if TYPE_CHECKING:
     from celery import Celery
+
+    from workers.depth import Depth
 
 log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 1.0
 UNSEEN_SECONDS = 2.0  # a shard that waits for so long must have a message in a queue
 _LOOK_ANYWAY_SECONDS = 30.0  # although there are as many messages as waiting shards: some may be there twice
+_UNCOUNTED_SECONDS = 5.0  # the same where messages are only counted: workers tell once a second what they have
+_MOST_AGAIN = 1000  # published again at a time
 _MOST_MESSAGES = 20_000  # to look through without a reason
 _CHUNK = 500
 
@@ -36,12 +41,16 @@ _CHUNK = 500
 class Sweeper:
     """Gives out again what nobody works on.
 
-    lists: the broker's own connection where it is Redis or Valkey, whose queues are lists one can look into. Without it
-    (RabbitMQ gives back the messages of a connection that ended by itself) only leases and pauses are looked after.
+    lists: the broker's own connection where it is Redis or Valkey, whose queues are lists one can look into.
+    depth: counts messages where it is RabbitMQ, which lets nobody look into its queues. It gives back by itself what a
+    connection that ended had; what was never published (its feeder was killed in between) is missing in the count.
     """
 
-    def __init__(self, app: Celery, store: JobStore, queue: str, lists: JobStore | None) -> None:
-        self._app, self._store, self._queue, self._lists = app, store, queue, lists
+    def __init__(
+        self, app: Celery, store: JobStore, queue: str, lists: JobStore | None, depth: Depth | None = None
+    ) -> None:
+        self._app, self._store, self._queue, self._lists, self._depth = app, store, queue, lists, depth
+        self._live = 0  # shards at work when last looked at
         self._token = f"{os.getpid()}-{secrets.token_hex(4)}"
         self._short_since: float | None = None
         self._looked = time.monotonic()
@@ -51,7 +60,7 @@ class Sweeper:
         lock = f"pixelmill-service:{self._queue}:sweeping"
         if not self._store.redis.set(lock, self._token, nx=True, px=int(SWEEP_SECONDS * 900)):
             return 0
-        again = [*self._dead(), *self._due(), *self._unseen()]
+        again = [*self._dead(), *self._due(), *self._unseen(), *self._uncounted()]
         for message in again:
             publish(self._app, queue_for_returned(self._queue), message)
         if again:
@@ -60,8 +69,10 @@ class Sweeper:
 
     def _dead(self) -> list[str]:
         messages = []
+        self._live = 0
         for job in self._store.running(self._queue):
             progress = self._store.progress(job)
+            self._live += len(progress.live)
             if progress.state != "running":  # whoever ended it was killed before it could take it off the list
                 self._store.leave_service(job)
                 self._store.redis.srem(running_key(self._queue), job)
@@ -98,12 +109,32 @@ class Sweeper:
         self._looked, self._short_since = now, None
         return self._let_wait(self._old_ones() - self._queued_ones(queues))
 
-    def _old_ones(self) -> set[str]:
+    def _uncounted(self) -> list[str]:
+        """Where RabbitMQ has fewer messages than shards wait, any of these may be the one without."""
+        if self._depth is None:
+            return []
+        waiting = sum(self._store.waiting(self._queue).values())
+        if not waiting:
+            self._short_since = None
+            return []
+        workers = [one for one in Roll(self._store, self._queue).workers() if one.silent < STALE_SECONDS]
+        on_their_way = sum(one.busy + one.held for one in workers) - self._live
+        now = time.monotonic()
+        if waiting <= self._depth.ready() + max(0, on_their_way):
+            self._short_since = None
+            return []
+        self._short_since = self._short_since or now
+        if now - self._short_since < _UNCOUNTED_SECONDS:
+            return []
+        self._short_since = None
+        return self._let_wait(sorted(self._old_ones(_UNCOUNTED_SECONDS))[:_MOST_AGAIN])
+
+    def _old_ones(self, seconds: float = UNSEEN_SECONDS) -> set[str]:
         """Shards that have waited long enough to be in a queue."""
         found: set[str] = set()
         for priority in PRIORITIES:
             key = waiting_key(self._queue, priority)
-            found.update(self._store.redis.zrangebyscore(key, "-inf", self._now() - UNSEEN_SECONDS))
+            found.update(self._store.redis.zrangebyscore(key, "-inf", self._now() - seconds))
         return found
 
     def _queued_ones(self, queues: tuple[str, ...]) -> set[str]:

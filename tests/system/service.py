@@ -35,7 +35,7 @@ def worker_on(
     """A worker started by hand that takes messages; ended as an operator would end it."""
     options = [option for root in roots for option in ("--root", str(root))]
     options += ["--processes", str(processes), "--threads", str(threads)]
-    with started("worker", "--broker", server.url, *options, **variables) as process:
+    with started("worker", "--broker", server.broker, *options, **variables) as process:
         name = f"pixelmill-{process.pid}@"
         roll = Roll(JobStore(server.url), QUEUE)
         until(
@@ -96,7 +96,7 @@ def submit(
             **changes,
         }
     )
-    store, app = JobStore(server.url), make_app(server.url)
+    store, app = JobStore(server.url), make_app(server.broker)
     output.mkdir(parents=True, exist_ok=True)
     store.create(spec.job, queue=QUEUE, priority=spec.priority)
     for number, images in enumerate(shards):

@@ -35,6 +35,7 @@ Exit status: 0 healthy, 1 not, with the reason on standard error.
 def health(broker: str | None, anywhere: bool, timeout: float) -> None:
     """Ask the broker, then a worker of this machine whether it takes shards from the queue."""
     from workers.errors import BrokerError
+    from workers.queues import is_rabbitmq, is_redis
     from workers.settings import settings
     from workers.store import JobStore
 
@@ -42,10 +43,9 @@ def health(broker: str | None, anywhere: bool, timeout: float) -> None:
     url = broker or config.broker
     if url is None:
         raise BrokerError("there is no broker to ask: set PIXELMILL_BROKER or give --broker")
-    broker_is_redis = url.partition(":")[0] in ("redis", "rediss", "redis+socket")
-    if broker_is_redis:
+    if is_redis(url):
         JobStore(url).ping()
-    store = JobStore((config.store if broker is None else None) or url)
+    store = JobStore((config.store if broker is None or is_rabbitmq(url) else None) or url)
     store.ping()
 
     from workers.app import make_app

@@ -1,0 +1,183 @@
+"""RabbitMQ as the broker, with the state in Redis: real servers, real workers, and all that kills them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import amqp
+import pytest
+
+from tests import rabbitmq_server, redis_server
+from tests.rabbitmq_server import RabbitServer
+from tests.redis_server import RedisServer
+from tests.system.processes import (
+    drawn,
+    finished_images,
+    left_behind,
+    one_sentence,
+    pixelmill,
+    results,
+    until,
+)
+from tests.system.service import QUEUE, finished, kill_whole, submit, worker_on
+from workers import Client
+from workers.errors import BrokerError
+from workers.queues import all_queues
+from workers.store import JobStore
+
+pytestmark = pytest.mark.service
+
+IMAGES = 24
+PATIENCE = 90.0
+
+
+@dataclass(frozen=True)
+class Service:
+    """Two servers that are one service. broker: RabbitMQ's URL; url: of the store, as the helpers know it."""
+
+    rabbit: RabbitServer
+    redis: RedisServer
+
+    @property
+    def broker(self) -> str:
+        return self.rabbit.url
+
+    @property
+    def url(self) -> str:
+        return self.redis.url
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {"PIXELMILL_BROKER": self.broker, "PIXELMILL_STORE": self.url}
+
+    @property
+    def client(self) -> Client:
+        return Client(self.broker, self.url)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    if rabbitmq_server.BINARY is None or redis_server.BINARY is None:
+        pytest.skip("no rabbitmq-server or no redis-server here; apt-get install rabbitmq-server redis-server")
+    folder = tmp_path_factory.mktemp("rabbitmq")
+    both = Service(RabbitServer(folder / "rabbitmq"), RedisServer(folder / "redis"))
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda server: server.start(), (both.rabbit, both.redis)))
+    yield both
+    both.rabbit.stop()
+    both.redis.stop()
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos") / "photos"
+    for number in range(IMAGES):
+        drawn(folder / f"{number:03}.jpg", seed=number)
+    return folder
+
+
+def lines_of(output: Path) -> list[str]:
+    """The images of all result lines: one that is computed twice would be here twice."""
+    return [json.loads(line)["image"] for line in (output / "results.jsonl").read_text().splitlines()]
+
+
+def test_a_job_goes_through_submit_worker_and_results(service: Service, photos: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    with worker_on(service, photos.parent, tmp_path, **service.variables):
+        submitted = pixelmill("submit", "classify", photos, "--out", output, **service.variables)
+        job = submitted.stdout.strip().splitlines()[-1]
+        read = pixelmill("results", job, **service.variables)
+        state = service.client.status(job).state
+        picture = service.client.run("classify", photos / "000.jpg")
+        healthy = pixelmill("health", **service.variables)
+
+    assert submitted.returncode == read.returncode == healthy.returncode == 0, submitted.stderr + healthy.stderr
+    assert sorted(json.loads(line)["image"] for line in read.stdout.splitlines()) == sorted(results(output))
+    assert (state, len(lines_of(output)), picture["status"]) == ("done", IMAGES, "ok")
+    assert left_behind(output) == []
+
+
+def test_the_queues_are_durable_quorum_queues_and_there_are_no_others(service: Service) -> None:
+    with amqp.Connection(f"127.0.0.1:{service.rabbit.port}", "guest", "guest") as connection:
+        for name in all_queues(QUEUE):
+            with pytest.raises(amqp.PreconditionFailed, match="x-queue-type"):
+                connection.channel().queue_declare(name, durable=True, auto_delete=False)
+        with pytest.raises(amqp.NotFound):
+            connection.channel().queue_declare("celery_delayed_0", passive=True)
+
+
+def test_what_a_killed_worker_had_is_done_by_another_and_every_result_is_there_once(
+    service: Service, photos: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    roots = (photos.parent, tmp_path)
+    with worker_on(service, *roots, **service.variables) as victim, worker_on(service, *roots, **service.variables):
+        job = service.client.submit("detect", photos, output=output)
+        until(lambda: finished_images(output) >= 5, "work has begun")
+        kill_whole(victim)
+        status = service.client.wait(job, timeout=PATIENCE)
+
+    assert (status.state, status.finished, status.failed) == ("done", IMAGES, 0)
+    assert sorted(lines_of(output)) == sorted(path.name for path in photos.iterdir())
+
+
+def test_a_client_waits_through_a_broker_that_is_killed_and_started_again(
+    service: Service, photos: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    with worker_on(service, photos.parent, tmp_path, **service.variables):
+        job = service.client.submit("detect", photos, output=output)
+        until(lambda: finished_images(output) >= 5, "work has begun")
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(service.client.wait, job, None, PATIENCE)
+            service.rabbit.kill()
+            service.rabbit.start()
+            status = waiting.result()
+
+    assert (status.state, status.finished, status.failed) == ("done", IMAGES, 0)
+    assert len(lines_of(output)) == len(set(lines_of(output))) == IMAGES
+
+
+def test_the_most_urgent_goes_first_whatever_came_first(service: Service, photos: Path, tmp_path: Path) -> None:
+    names = sorted(path.name for path in photos.iterdir())
+    shards = [names[start : start + 4] for start in range(0, 12, 4)]
+    bulk, normal, high = (
+        submit(service, photos, tmp_path / priority, shards, priority=priority)
+        for priority in ("bulk", "normal", "high")
+    )
+    store = JobStore(service.url)
+    with worker_on(service, photos.parent, tmp_path, **service.variables):
+        # one image may be in work before the first urgent message has come
+        until(lambda: (done := store.progress(bulk.job)).ok + done.partly > 2, "the bulk job is at work")
+        left = store.progress(high.job).open, store.progress(normal.job).open
+        lines = [finished(service, spec) for spec in (bulk, normal, high)]
+
+    assert left == (0, 0)
+    assert [len(each) for each in lines] == [12, 12, 12]
+
+
+def test_a_shard_whose_message_was_never_published_is_found(
+    service: Service, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # as a feeder that is killed between the store and the broker leaves it
+    monkeypatch.setattr("tests.system.service.publish", lambda *_: None)
+    spec = submit(service, photos, tmp_path / "out", [["000.jpg"]])
+    with worker_on(service, photos.parent, tmp_path, **service.variables):
+        lines = finished(service, spec)
+
+    assert list(lines) == ["000.jpg"]
+
+
+def test_rabbitmq_without_a_store_is_refused_with_what_to_set(tmp_path: Path) -> None:
+    broker = "amqp://guest:secret@127.0.0.1:1//"
+
+    said = one_sentence(pixelmill("worker", "--root", tmp_path, PIXELMILL_BROKER=broker))
+
+    assert "set PIXELMILL_STORE to a Redis or Valkey server" in said
+    assert "secret" not in said
+    with pytest.raises(BrokerError, match="keeps messages but no state"):
+        Client(broker)
