@@ -10,6 +10,7 @@ once a box.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import cv2
@@ -19,7 +20,7 @@ from pipelines import detect
 from pipelines.budget import check_boxes
 from pipelines.card import Provider
 from pipelines.catalog import find_model
-from pipelines.enlarge import taps
+from pipelines.enlarge import sample, taps
 from pipelines.errors import CardError
 from pipelines.geometry import Fit
 from pipelines.image import Limits
@@ -108,7 +109,7 @@ def fill(head: Session, context: float, pixels: Image, boxes: Boxes, least: floa
             tall, wide = (count / span for count, span in zip(cells.shape, (bottom - top, right - left), strict=True))
             rows = taps(max(0, top), min(bottom, height), tall, -top * tall, 0, cells.shape[0] - 1)
             columns = taps(max(0, left), min(right, width), wide, -left * wide, 0, cells.shape[1] - 1)
-            yield placed(reached(cells, rows, columns, least), max(0, left), max(0, top))
+            yield placed(reached(partial(sample, cells), rows, columns, least), max(0, left), max(0, top))
 
 
 def surroundings(box: FloatArray, context: float) -> Rectangle:

@@ -99,18 +99,38 @@ def sample(maps: Tensor, rows: Taps, columns: Taps, *, out: FloatArray | None = 
 
     maps: (…, h, w). out: (…, rows.count, columns.count) float32, overwritten. Returns that, or an array of its own.
     """
-    height, width = rows.count, columns.count
-    read = np.empty((*maps.shape[:-2], height, width), np.float32) if out is None else out
+    read = np.empty((*maps.shape[:-2], rows.count, columns.count), np.float32) if out is None else out
     if read.size == 0:
         return read
     top, left = rows.low, columns.low
     block = maps[..., top : rows.high + 1, left : columns.high + 1].astype(np.float32, copy=False)
-    matrix = np.array([[columns.step, 0, columns.at - left], [0, rows.step, rows.at - top]])
-    whole = rows.fills and columns.fills
-    for index in np.ndindex(maps.shape[:-2]) if maps.ndim > 2 else ((),):
-        if whole:  # the same values in a quarter of the time of a warp, but only from edge to edge
-            cv2.resize(block[index], (width, height), read[index], interpolation=cv2.INTER_LINEAR)
-        else:
-            # what lies beyond the block repeats its border, which is `first` and `last` where pixels reach that far
-            cv2.warpAffine(block[index], matrix, (width, height), read[index], _HOW, cv2.BORDER_REPLICATE)
+    if rows.fills and columns.fills:
+        # the same values in a quarter of the time of a warp, but only from edge to edge
+        for index in np.ndindex(maps.shape[:-2]):
+            cv2.resize(block[index], read.shape[:-3:-1], read[index], interpolation=cv2.INTER_LINEAR)
+    else:
+        for index in np.ndindex(maps.shape[:-2]):
+            _warp(block[index], rows, columns, (top, left), read[index])
     return read
+
+
+def sample_sum(weights: Tensor, maps: Tensor, rows: Taps, columns: Taps) -> FloatArray:
+    """Read a weighted sum of maps at pixels; only cells between which these lie are summed.
+
+    weights: (K,). maps: (K, h, w). Returns (rows.count, columns.count) float32.
+    """
+    read = np.empty((rows.count, columns.count), np.float32)
+    if read.size:
+        top, left = rows.low, columns.low
+        block = maps[:, top : rows.high + 1, left : columns.high + 1]
+        # not BLAS: its threads would fight with those that run the network
+        cells = np.einsum("k,khw->hw", weights, block, dtype=np.float32, casting="same_kind")
+        _warp(cells, rows, columns, (top, left), read)
+    return read
+
+
+def _warp(block: FloatArray, rows: Taps, columns: Taps, corner: tuple[int, int], out: FloatArray) -> None:
+    """Read a map of which only the cells from a corner (row, column) on are there."""
+    matrix = np.array([[columns.step, 0, columns.at - corner[1]], [0, rows.step, rows.at - corner[0]]])
+    # what lies beyond the block repeats its border, which is `first` and `last` where the pixels reach that far
+    cv2.warpAffine(block, matrix, (columns.count, rows.count), out, _HOW, cv2.BORDER_REPLICATE)

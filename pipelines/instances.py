@@ -14,6 +14,7 @@ A mask is computed at the picture's own pixels, in its own box alone and a band 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import cv2
@@ -22,7 +23,7 @@ import numpy as np
 from pipelines.budget import check_boxes
 from pipelines.card import Card
 from pipelines.detect import Candidates, selector, torchvision, yolo, yolo_end_to_end
-from pipelines.enlarge import Taps, picture_taps, sample, taps
+from pipelines.enlarge import Taps, picture_taps, sample, sample_sum, taps
 from pipelines.errors import CardError
 from pipelines.geometry import Fit
 from pipelines.image import Limits
@@ -118,12 +119,8 @@ def _from_prototypes(
         if x2 <= x1 or y2 <= y1:
             masks.append(placed(np.zeros((0, 0), np.bool_), 0, 0))
             continue
-        rows, columns = all_rows.part(y1, y2), all_columns.part(x1, x2)
-        top, left = rows.low, columns.low
-        part = cells[:, top : rows.high + 1, left : columns.high + 1]
-        # not BLAS: its threads would fight with those that run the network
-        logits = np.einsum("k,khw->hw", weights, part, dtype=np.float32, casting="same_kind")
-        masks.append(placed(reached(logits, rows.moved(-top), columns.moved(-left), least_logit), x1, y1))
+        logits = partial(sample_sum, weights, cells)
+        masks.append(placed(reached(logits, all_rows.part(y1, y2), all_columns.part(x1, x2), least_logit), x1, y1))
     return tuple(masks)
 
 
@@ -139,7 +136,7 @@ def _over_boxes(outputs: Sequence[Tensor], found: Candidates, fit: Fit, least: f
         left, top, right, bottom = max(x1, 0), max(y1, 0), min(x2 + 1, width), min(y2 + 1, height)
         rows = taps(top - y1, bottom - y1, (side + 2) / max(1, y2 - y1 + 1), 0, 0, side + 1)
         columns = taps(left - x1, right - x1, (side + 2) / max(1, x2 - x1 + 1), 0, 0, side + 1)
-        masks.append(placed(reached(ring, rows, columns, least), left, top))
+        masks.append(placed(reached(partial(sample, ring), rows, columns, least), left, top))
     return tuple(masks)
 
 
@@ -154,7 +151,7 @@ def _over_picture(outputs: Sequence[Tensor], found: Candidates, fit: Fit, least:
         left, top = max(0, int(x1) - 1), max(0, int(y1) - 1)
         right, bottom = min(width, int(x2) + 2), min(height, int(y2) + 2)
         rows, columns = picture_taps(fit, (maps.shape[2], maps.shape[3]), (top, left), (bottom, right))
-        masks.append(placed(reached(maps[row, 0], rows, columns, least), left, top))
+        masks.append(placed(reached(partial(sample, maps[row, 0]), rows, columns, least), left, top))
     return tuple(masks)
 
 
@@ -168,15 +165,18 @@ def _grown(boxes: Boxes, factor: float) -> Boxes:
     return np.concatenate([centres - half, centres + half], axis=1)
 
 
-def reached(cells: FloatArray, rows: Taps, columns: Taps, least: float) -> Mask:
-    """Tell which pixels between the cells reach `least`. cells: (h, w). Returns (rows, columns) bool."""
+def reached(read: Callable[[Taps, Taps], FloatArray], rows: Taps, columns: Taps, least: float) -> Mask:
+    """Tell which pixels reach `least`.
+
+    read: gives the values of pixels, as `sample` does of a map. Returns (rows, columns) bool.
+    """
     height, width = rows.count, columns.count
     band = max(1, _BAND // max(1, width))
     if height <= band:
-        return np.greater_equal(sample(cells, rows, columns), least)
+        return np.greater_equal(read(rows, columns), least)
     reached = np.empty((height, width), np.bool_)
     for top in range(0, height, band):
-        np.greater_equal(sample(cells, rows.part(top, top + band), columns), least, out=reached[top : top + band])
+        np.greater_equal(read(rows.part(top, top + band), columns), least, out=reached[top : top + band])
     return reached
 
 
