@@ -1,7 +1,7 @@
 """What tiles find in large pictures, against the same network without them and against the labels.
 
     python -m benchmarks.tiles                # some minutes; writes its table into docs/tiles.md
-    python -m benchmarks.tiles --only smears-yolo --no-write
+    python -m benchmarks.tiles --only smears-yolo
 
 Large pictures with labels are made of small ones, twice over:
   mosaic     smears of the validation split laid side by side, each as large as it was photographed. The untiled
@@ -202,7 +202,8 @@ def boxes_row(case: Case, plain: Pipeline, tiled: Pipeline, count: int) -> str:
         number += 1
         found = objects(tiled(pixels).found)
         if case.pictures == "mosaic" and plain.card.input.resize.rule != "keep":
-            shifted.add(objects(plain(moved(pixels)).found).moved(-MOVED[1], -MOVED[0]), untiled)
+            again = objects(plain(moved(pixels)).found)
+            shifted.add(Objects(again.boxes, again.names).moved(-MOVED[1], -MOVED[0]), untiled)
         same.add(found, untiled)
         with_tiles.add(found, labels)
         without.add(untiled, labels)
@@ -280,9 +281,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", help="a model's name")
     parser.add_argument("--count", type=int, default=9, help="mosaics of nine smears; tens of photographs")
-    parser.add_argument("--no-write", action="store_true")
+    parser.add_argument("--no-write", action="store_true", help="do not touch docs/tiles.md; nor is it with --only")
     options = parser.parse_args()
-    if not (DATA / "bccd").is_dir():
+    if not (DATA / "bccd").is_dir() or not (DATA / "coco128").is_dir():
         sys.exit(f"the benchmark wants bccd/ and coco128/ below {DATA}: set PIXELMILL_DATA")
     lines = [
         "| model | pictures, tile | boxes without → with tiles | tiles against untiled | untiled against labels | "
