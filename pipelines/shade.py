@@ -47,12 +47,11 @@ def shade(picture: Image, areas: AreaMap, colours: Sequence[Colour], line: int, 
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
         high, low = max(0, top - halo), min(height, bottom + halo)
-        picture[top:bottom] = _shaded(picture[high:low], areas[high:low], colours, line, tint)[
-            top - high : bottom - high
-        ]
+        _shade_strip(picture[top:bottom], areas[high:low], top - high, colours, line, tint)
 
 
-def _shaded(picture: Image, areas: AreaMap, colours: Sequence[Colour], line: int, tint: float) -> Image:
+def _shade_strip(picture: Image, areas: AreaMap, above: int, colours: Sequence[Colour], line: int, tint: float) -> None:
+    """Shade a strip of a picture, in place. areas: the strip's, with `above` rows before it and some after it."""
     # out = picture · kept + colour · laid; both are softened by a pixel, so that slanting lines have no steps
     inside = np.asarray(cv2.threshold(areas, 0, 255, cv2.THRESH_BINARY)[1], np.uint8)
     narrow, wide = line + 1, line + 2 * _hairline(line) + 1
@@ -66,10 +65,13 @@ def _shaded(picture: Image, areas: AreaMap, colours: Sequence[Colour], line: int
     laid |= outlines
     dark &= np.uint8(255 - round(255 * _EDGE_SHADE))
     kept = np.bitwise_not(np.bitwise_or(laid, dark, out=dark), out=dark)
-    laid, kept = (cv2.merge([cv2.GaussianBlur(share, (3, 3), 0.6)] * 3) for share in (laid, kept))
     nearest = _spread(highest, narrow, _reach(line), cv2.MORPH_DILATE)  # an outline reaches beyond its area
-    under = cv2.multiply(picture, kept, scale=1 / 255)
-    return np.asarray(cv2.add(under, cv2.multiply(_coloured(nearest, colours), laid, scale=1 / 255)), np.uint8)
+    rows = slice(above, above + len(picture))
+    softened = (cv2.GaussianBlur(share, (3, 3), 0.6)[rows] for share in (laid, kept))
+    over, under = (np.asarray(cv2.cvtColor(share, cv2.COLOR_GRAY2RGB), np.uint8) for share in softened)
+    cv2.multiply(_coloured(nearest[rows], colours), over, over, scale=1 / 255)
+    cv2.multiply(picture, under, under, scale=1 / 255)
+    cv2.add(under, over, picture)
 
 
 def _hairline(line: int) -> int:
