@@ -23,7 +23,7 @@ from tests.pipelines.formats.made_lines import (
     rectangle,
 )
 
-PLACES = ["a.jpg", "a.png", "sub/größe 日本.jpg"]
+PLACES = ["a.jpg", "a.png", "sub/größe 日本.jpg", "caf\udce9.jpg"]
 
 
 def written(folder: Path, *lines: dict[str, Any]) -> Path:
@@ -43,7 +43,7 @@ def test_torchvision_reads_names_boxes_and_pictures(tmp_path: Path) -> None:
     found = detections((2, 0.9, (20, 30, 120, 90)), (0, 0.5, (0, 0, 200, 120)))
     read = detection_set(written(tmp_path, *(line(name, found) for name in PLACES)))
 
-    assert len(read) == 3
+    assert len(read) == 4
     for pixels, target in read:
         annotation = target["annotation"]
         assert pixels.size == (WIDTH, HEIGHT)
@@ -52,7 +52,12 @@ def test_torchvision_reads_names_boxes_and_pictures(tmp_path: Path) -> None:
         # the devkit counts pixels from 1 and names the last one inside
         assert annotation["object"][0]["bndbox"] == {"xmin": "21", "ymin": "31", "xmax": "120", "ymax": "90"}
         assert annotation["object"][1]["bndbox"] == {"xmin": "1", "ymin": "1", "xmax": "200", "ymax": "120"}
-    assert [target["annotation"]["filename"] for _, target in read] == ["a.jpg", "a.png", "größe 日本.jpg"]
+    assert [target["annotation"]["filename"] for _, target in read] == [
+        "a.jpg",
+        "a.png",
+        "größe 日本.jpg",
+        "caf\ufffd.jpg",
+    ]
 
 
 def test_one_object_and_none_are_lists_too(tmp_path: Path) -> None:
