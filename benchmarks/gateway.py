@@ -155,7 +155,7 @@ def main() -> None:
     rows += [
         "",
         f"200 listeners of one job's events: {heard} heard its end, the last {1000 * apart:.0f} ms after the first.",
-        f"{arguments.uploads:,} uploads of 5 MB, {speed:.0f} MB/s: the gateway had {before:.0f} MB before them, at most "
+        f"{arguments.uploads:,} uploads of 5 MB, {speed:.0f} MB/s: the gateway had {before:.0f} MB before, at most "
         f"{most:.0f} MB.",
     ]
     text = "\n".join(rows)
