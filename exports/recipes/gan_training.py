@@ -32,14 +32,14 @@ Augment: TypeAlias = Callable[[Tensor, torch.Generator], Tensor]
 Draw: TypeAlias = Callable[[Numbers, np.random.Generator], Tensor]
 
 _REPORT = 100  # steps between two lines of the log
-_KEEP = 500  # steps between two checkpoints
+_KEEP = 100  # steps between two checkpoints
 _SETTLE = 50  # batches the average's batch normalisation is counted on
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """steps: of both networks, one after the other. rate: Adam's (β 0.5 and 0.999, as in the DCGAN paper, section 4),
-    falling to nothing over the last fifth. memory: share of the averaged generator that a step leaves in place.
+    """steps: of both networks, one after the other. rate: Adam's (β 0.5 and 0.999, as in the DCGAN paper, section 4).
+    memory: share of the averaged generator that a step leaves in place.
     strict: the discriminator also learns to refuse real pictures of another class than it is told, which makes the
     generator heed the class (Reed et al., arXiv:1605.05396, section 4.2).
     """
@@ -75,11 +75,12 @@ def fit(
 ) -> Path:  # fmt: skip
     """Train both, or go on where an earlier call in the same folder was cut off.
 
-    scratch: a folder for this training alone.
+    scratch: a folder for this training alone; with more steps in the plan it goes on from there too.
     Returns the file of weights: {"generator": the average's state dict, "discriminator": its own}.
+    Raises ValueError if the folder's training is beyond the plan already.
     """
     scratch.mkdir(parents=True, exist_ok=True)
-    last, done = scratch / "last.pt", scratch / "weights.pt"
+    last, done = scratch / "last.pt", scratch / f"weights-{plan.steps}.pt"
     if done.exists():
         return done
     torch.manual_seed(plan.seed)
@@ -95,10 +96,10 @@ def fit(
         for optimizer, kept in zip(pair, state["optimizers"], strict=True):
             optimizer.load_state_dict(kept)
         first = state["step"]
+        if first > plan.steps:
+            raise ValueError(f"{last} is at step {first}, the plan ends at {plan.steps}: choose another folder")
     start, totals = time.perf_counter(), torch.zeros(2)
     for step in range(first, plan.steps):
-        for optimizer in pair:
-            optimizer.param_groups[0]["lr"] = plan.rate * min(1.0, 5 * (1 - step / plan.steps))
         totals += _step(generator, discriminator, pair, pictures, augment, plan, step)
         follow(average.state_dict(), generator, min(plan.memory, (1 + step) / (10 + step)))
         if (step + 1) % _REPORT == 0:

@@ -103,7 +103,8 @@ def say_bounds(real: tuple[Cuts, NDArray[np.int64]], learnt: tuple[Cuts, NDArray
 def _like(learnt: tuple[Cuts, NDArray[np.int64]], labels: Sequence[int] | NDArray[np.int64]) -> Cuts:
     """Training cuts with the classes of others, as far as there are enough."""
     counts = np.bincount(np.asarray(labels), minlength=len(bccd.NAMES))
-    chosen = [np.flatnonzero(learnt[1] == number)[:count] for number, count in enumerate(counts)]
+    there = [np.flatnonzero(learnt[1] == number) for number in range(len(counts))]
+    chosen = [one[:: max(1, len(one) // count)][:count] for one, count in zip(there, counts.tolist(), strict=True)]
     return learnt[0][np.concatenate(chosen)]
 
 
