@@ -85,10 +85,10 @@ def _to_picture(
 
 
 def _frame(picture: Image, box: tuple[int, int, int, int], line: int, colour: tuple[int, int, int]) -> None:
-    """Draw a box's outline inside its edges, with a darkened hairline around and within it."""
+    """Draw a box's outline inside its edges, with a darkened hairline around and, but for the thinnest, within it."""
     x1, y1, x2, y2 = box
+    _shade(picture, x1 - 1, y1 - 1, x2 + 1, y2 + 1)
     if line > 1:
-        _shade(picture, x1 - 1, y1 - 1, x2 + 1, y2 + 1)
         _shade(picture, x1 + line, y1 + line, x2 - line, y2 - line)
     inner_x, inner_y = min(line, (x2 - x1 + 1) // 2), min(line, (y2 - y1 + 1) // 2)
     picture[y1 : y1 + inner_y, x1:x2] = colour
