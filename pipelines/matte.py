@@ -27,7 +27,7 @@ from pipelines.types import FloatArray, Image, Mask
 WORKING_PIXELS = 160_000  # the regression runs on a picture reduced to at most about so many
 _SURE = 0.9  # cells from which a person grows
 _REACH = 8  # cells it may grow through what is only more likely than not
-_SMALL = 0.01  # of the largest group of cells: smaller groups are specks
+_SMALL = 0.01  # of the largest group of cells: smaller groups are specks, unless told otherwise
 _LEAST_TRUST = 0.01  # weight of a pixel the network knows nothing about; it grows with the fourth power of sureness
 _REGULARISER = 2e-4  # ε of the guided filter for colours 0–1: below a contrast of √ε an edge is not followed
 _HAZE = 0.08  # what the regression leaves of 0 and takes from 1 in noise, stretched away
@@ -64,10 +64,10 @@ class Matte:
         return float(self.alpha.mean())
 
 
-def settle(coarse: FloatArray) -> FloatArray:
+def settle(coarse: FloatArray, least: float = _SMALL) -> FloatArray:
     """Decide what a network half believes.
 
-    coarse: (h, w) float32 in [0, 1].
+    coarse: (h, w) float32 in [0, 1]. least: groups of cells smaller than this share of the largest are specks.
     Returns (h, w) float32: as before within a person and along its contour, 0 where the network is nowhere near sure.
     A person is what can be reached in a few cells from where the network is sure (hysteresis as in Canny, "A
     computational approach to edge detection", TPAMI 1986, but of limited reach); specks don't count.
@@ -77,17 +77,17 @@ def settle(coarse: FloatArray) -> FloatArray:
     cross, square = (cv2.getStructuringElement(shape, (3, 3)) for shape in (cv2.MORPH_CROSS, cv2.MORPH_RECT))
     for turn in range(_REACH):  # by turns, so that it grows about equally far in all directions
         person = cv2.min(cv2.dilate(person, square if turn % 2 else cross), likely)
-    person = _without_specks(person)
+    person = _without_specks(person, least)
     around = cv2.dilate(person, np.ones((5, 5), np.uint8)) > 0
     settled: FloatArray = np.where(around, coarse, np.float32(0))
     # what was likely and could not be reached lies at most two cells away here: it is no person either
     return np.where((likely > 0) & (person == 0), np.float32(0), settled)
 
 
-def _without_specks(person: NDArray[Any]) -> NDArray[np.uint8]:
+def _without_specks(person: NDArray[Any], least: float) -> NDArray[np.uint8]:
     _, groups, facts, _ = cv2.connectedComponentsWithStats(person, connectivity=8)
     areas = facts[:, cv2.CC_STAT_AREA]
-    kept = (areas >= _SMALL * areas[1:].max(initial=0)).astype(np.uint8)
+    kept = (areas >= least * areas[1:].max(initial=0)).astype(np.uint8)
     kept[0] = 0
     cleaned: NDArray[np.uint8] = kept[groups]
     return cleaned
@@ -217,7 +217,7 @@ def _regression(colours: FloatArray, target: FloatArray, trust: FloatArray, radi
     by_green = (minors[1] * red + minors[3] * green + minors[4] * blue) * scale
     by_blue = (minors[2] * red + minors[4] * green + last * blue) * scale
     offset = target_mean - by_red * mr - by_green * mg - by_blue * mb
-    slopes: FloatArray = cv2.boxFilter(  # type: ignore[assignment]
+    slopes: FloatArray = cv2.boxFilter(
         cv2.merge([by_red, by_green, by_blue, offset]), -1, window, borderType=cv2.BORDER_REFLECT
     )
     return slopes

@@ -103,9 +103,8 @@ def _means(
     def mean(colours: Planes, share: FloatArray, otherwise: Planes) -> Planes:
         weighted = cv2.merge([*(plane * share for plane in colours), share])
         averaged: Any = cv2.boxFilter(weighted, -1, window, borderType=cv2.BORDER_REFLECT)
-        sums: list[Any]
         *sums, weight = planes_of(averaged)
-        scale = 1 / (weight + np.float32(_LITTLE))
+        scale: Any = 1 / (weight + np.float32(_LITTLE))
         return [(total + np.float32(_LITTLE) * old) * scale for total, old in zip(sums, otherwise, strict=True)]
 
     return mean(person, alpha, before[0]), mean(background, rest, before[1])

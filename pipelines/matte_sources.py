@@ -21,13 +21,14 @@ from pipelines.enlarge import sample, taps
 from pipelines.errors import CardError
 from pipelines.geometry import Fit
 from pipelines.masks import PlacedMask
-from pipelines.matte_check import LEAST_SCORE, PERSON
 from pipelines.params import InstancesParams
 from pipelines.session import Session
 from pipelines.types import FloatArray, Image, Tensor
 
+PERSON = "person"
+PERSON_SCORE = 0.3  # of the shipped detector; lower ones find people in furniture, higher ones miss people
 _GRID = 128  # cells of the longer side to which the masks of segmenters, soft by nature, are brought
-_INSTANCE_SCORE = 0.5  # of a person that is kept
+_INSTANCE_SCORE = 0.5  # of a person that an instance segmenter of its own finds
 
 # One picture's outputs, how it lay in the input, and itself → (h, w) float32 in [0, 1] over the whole picture.
 Source: TypeAlias = Callable[[Sequence[Tensor], Fit, Image], FloatArray]
@@ -42,15 +43,15 @@ def source(session: Session) -> Source:
     if card.input.resize.rule == "crop":
         raise CardError(f"model {card.name!r} crops its input, so it does not see the whole picture: portrait must")
     if card.family == "matte":
-        return lambda outputs, fit, _: _over_picture(outputs[0].reshape(1, *outputs[0].shape[-2:]), fit, None)[0]
+        return lambda outputs, fit, _: over_picture(outputs[0].reshape(1, *outputs[0].shape[-2:]), fit, None)[0]
     if PERSON not in card.names:
         some = ", ".join(card.names[:4]) or "none"
         raise CardError(f"model {card.name!r} tells no class {PERSON!r} apart (it has {some} …): portrait needs it")
     if card.family == "semantic-logits":
         person = card.names.index(PERSON)
-        return lambda outputs, fit, _: _probability(_over_picture(outputs[0], fit, _GRID), person)
+        return lambda outputs, fit, _: _probability(over_picture(outputs[0], fit, _GRID), person)
     if isinstance(session, boxmasks.Paired):
-        fill = boxmasks.reader(session, InstancesParams(score=LEAST_SCORE, classes=(PERSON,)))
+        fill = boxmasks.reader(session, InstancesParams(score=PERSON_SCORE, classes=(PERSON,)))
         return lambda outputs, fit, pixels: _union(fill(outputs, fit, pixels).masks, fit.size)
     if card.family in instances.FAMILIES:
         read = instances.reader(card, InstancesParams(score=_INSTANCE_SCORE, classes=(PERSON,)))
@@ -63,7 +64,7 @@ def _refusal(card: Card) -> str:
     return f"model {card.name!r} is of family {card.family!r}: portrait reads {known}"
 
 
-def _over_picture(maps: Tensor, fit: Fit, most: int | None) -> FloatArray:
+def over_picture(maps: Tensor, fit: Fit, most: int | None) -> FloatArray:
     """Cut the picture's part out of maps over the network's input.
 
     maps: (C, h, w). most: cells of the longer side, fewer if there are more; None leaves them as they are.

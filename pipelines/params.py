@@ -118,7 +118,7 @@ class PortraitParams(Params):
     background_sha256: str | None = Field(None, validate_default=True, description="checksum of that picture")
     feather: float = Field(0.0, ge=0, le=5, description="wider edge, in percent of the picture's longer side")
     confirm: bool = Field(
-        True, description="leave a picture as it is in which the detector that goes with the model finds nobody"
+        True, description="look closer at each person a detector finds, if the model names one; at nothing if none"
     )
 
     @model_validator(mode="before")

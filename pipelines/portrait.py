@@ -20,9 +20,10 @@ from pipelines.backdrop import Backdrop, read_backdrop
 from pipelines.geometry import Fit
 from pipelines.image import Limits
 from pipelines.matte import Matte, alpha_of_planes, planes_of, refine, settle
-from pipelines.matte_check import check
 from pipelines.matte_colours import Planes, lens_blur, own_plane, sides
+from pipelines.matte_persons import closer_look
 from pipelines.matte_sources import source
+from pipelines.memory import keep_freed_memory
 from pipelines.params import PortraitParams
 from pipelines.results import RenderedPicture
 from pipelines.session import Session
@@ -41,17 +42,19 @@ def reader(
 
     Where nobody is found the picture stays as it is, and `facts["person_share"]` is 0.
     Raises CardError for a model that tells no persons apart, ParameterError for a background that can't be read, and
-    what `matte_check.check` does.
+    what `closer_look` does.
     """
+    keep_freed_memory()
     find = source(session)
-    somebody = check(session) if params.confirm else None
+    look = closer_look(session) if params.confirm else None
     backdrop = read_backdrop(params.background, params.background_sha256, limits or Limits())
 
     def read(outputs: Sequence[Tensor], fit: Fit, pixels: Image | None) -> RenderedPicture:
         if pixels is None or pixels.shape[:2] != fit.size:
             raise ValueError("portrait needs the picture at its full size beside the network's outputs")
-        settled = settle(find(outputs, fit, pixels))
-        if not settled.any() or not (somebody is None or somebody(pixels)):
+        coarse = find(outputs, fit, pixels) if look is None else look(pixels)
+        settled = None if coarse is None else settle(coarse)
+        if settled is None or not settled.any():
             return RenderedPicture(_unchanged(pixels, params.effect), {"effect": params.effect, "person_share": 0.0})
         matte = refine(pixels, settled, params.feather)
         facts = {"effect": params.effect, "person_share": round(matte.share, 4)}

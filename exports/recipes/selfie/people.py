@@ -40,6 +40,13 @@ def people(folder: Path, least_share: float) -> list[Person]:
     return found
 
 
+def without_people(folder: Path) -> list[Path]:
+    """Find the photographs without a person's box. folder: holds `images` and `boxes` (YOLO txt, class 0 is person)."""
+    boxes = {path.stem: path.read_text() for path in sorted((folder / "boxes").rglob("*.txt"))}
+    photos = sorted((folder / "images").rglob("*.jpg"))
+    return [photo for photo in photos if all(line.split()[0] != "0" for line in boxes.get(photo.stem, "").splitlines())]
+
+
 def _filled(path: Path, size: tuple[int, int]) -> Mask:
     height, width = size
     mask = np.zeros(size, np.uint8)
