@@ -19,7 +19,7 @@ from workers.journal import RESULTS, settle
 from workers.lease import Tally, heart_beat, take_lease
 from workers.manifest import remove_manifest
 from workers.resume import note_closed
-from workers.store import JobStore, State
+from workers.seam import State, Store
 from workers.trouble import can_pass, let_rest
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 FATAL_CLOSINGS = 3  # processes that are known to have died over a report
 
 
-def close_job(message: Close, store: JobStore, *, lease_seconds: float) -> None:
+def close_job(message: Close, store: Store, *, lease_seconds: float) -> None:
     """Merge the journals, then write the job's formats, contact sheet and report; may be repeated.
 
     A report that can't be written does not unmake the results: the job ends as failed with its reason, and the same

@@ -11,7 +11,7 @@ import redis
 
 from workers.jobs import attempt_is_dead
 from workers.journal import Line
-from workers.store import Beat, JobStore
+from workers.seam import Beat, Store
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Tally:
             return sum(self.failed_by_code.values())
 
 
-def take_lease(store: JobStore, job: str, shard: str, attempt: str, lease_seconds: float) -> int:
+def take_lease(store: Store, job: str, shard: str, attempt: str, lease_seconds: float) -> int:
     """Take the lease of a shard.
 
     Returns the number of this attempt, from 1; 0 if the shard is done, its job has ended, or someone living has it.
@@ -60,7 +60,7 @@ def take_lease(store: JobStore, job: str, shard: str, attempt: str, lease_second
 
 @contextmanager
 def heart_beat(
-    store: JobStore, job: str, shard: str, attempt: str, lease_seconds: float, tally: Tally, stop: Event
+    store: Store, job: str, shard: str, attempt: str, lease_seconds: float, tally: Tally, stop: Event
 ) -> Iterator[list[Beat]]:
     """Renew the lease until the block ends; set `stop` when it is lost or the job has ended.
 

@@ -20,7 +20,7 @@ from typing import Any
 import redis
 
 from workers.jobs import JobSpec, place
-from workers.store import JobStore, waiting_key
+from workers.seam import Store
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus-client's own name: it looks there when it is imported
 
@@ -85,17 +85,16 @@ def image_done(pipeline: str, line: Mapping[str, Any]) -> None:
         found.stages.labels(pipeline, stage).observe(milliseconds / 1000)
 
 
-def waited(store: JobStore, queue: str, spec: JobSpec, member: str) -> None:
+def waited(store: Store, queue: str, spec: JobSpec, member: str) -> None:
     """Time how long a shard, or a picture, has waited; called just before it is begun. member: its key in its job."""
     if (found := meter()) is None:
         return
     try:
-        since = store.redis.zscore(waiting_key(queue, spec.priority), f"{spec.job} {member}")
-        seconds, micros = store.redis.time()
+        seconds = store.waited(queue, spec.priority, f"{spec.job} {member}")
     except redis.RedisError:  # whoever begins it now meets the same, and has patience
         return
-    if since is not None:
-        found.queue.labels(spec.pipeline, spec.priority).observe(max(0.0, seconds + micros / 1e6 - since))
+    if seconds is not None:
+        found.queue.labels(spec.pipeline, spec.priority).observe(seconds)
 
 
 def attempt_ended(pipeline: str, outcome: str) -> None:

@@ -144,3 +144,12 @@ wait(ARGV[1], 'waiting', now(), 604800)
 return message
 """
 )
+
+# state, reason, whether there is one; an ended job stays as it ended, and one that is forgotten stays forgotten
+END = """
+if redis.call('HGET', KEYS[1], 'state') ~= 'running' then return 0 end
+local t = redis.call('TIME')
+redis.call('HSET', KEYS[1], 'state', ARGV[1], 'ended', t[1] + t[2] / 1000000)
+if ARGV[3] == '1' then redis.call('HSETNX', KEYS[1], 'reason', ARGV[2]) end
+return 1
+"""

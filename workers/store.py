@@ -14,47 +14,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from workers import scripts
-from workers.errors import BrokerError, QueueFullError
+from workers.errors import BrokerError
 from workers.queues import PRIORITIES, Priority, above, is_rabbitmq
+from workers.seam import KEEP_SECONDS, Beat, Progress, State, Store
 from workers.settings import settings, without_password
 
-KEEP_SECONDS = 7 * 24 * 3600  # state of a job that nobody ended
-
-State: TypeAlias = Literal["running", "closed", "failed", "cancelled"]
-Beat: TypeAlias = Literal["ok", "lost", "cancelled"]
+__all__ = ["KEEP_SECONDS", "Beat", "JobStore", "Progress", "State", "later_key", "running_key", "waiting_key"]
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a job is, counted in images.
-
-    open: shards submitted and not ended. live: attempts at work, shard key → token.
-    """
-
-    state: State
-    ok: int
-    failed_by_code: Mapping[str, int]
-    open: int
-    live: Mapping[str, str]
-    reason: str | None = None
-    provider: str | None = None
-    partly: int = 0  # images finished within shards that are still at work
-
-    @property
-    def failed(self) -> int:
-        """Images that gave an error."""
-        return sum(self.failed_by_code.values())
-
-
-class JobStore:
+class JobStore(Store):
     """The state of jobs in one Redis or Valkey server."""
 
     def __init__(self, url: str, timeout: float = 10.0) -> None:
@@ -87,6 +62,7 @@ class JobStore:
         self._take_back = self.redis.register_script(scripts.TAKE_BACK)
         self._note_death = self.redis.register_script(scripts.NOTE_DEATH)
         self._wait = self.redis.register_script(scripts.WAIT)
+        self._end = self.redis.register_script(scripts.END)
 
     def ping(self) -> None:
         """Raise BrokerError if the server does not answer."""
@@ -113,14 +89,6 @@ class JobStore:
         pipe.sadd(running_key(queue), job)
         pipe.expire(running_key(queue), KEEP_SECONDS)
         pipe.execute()
-
-    def check_room(self, queue: str, most: int) -> None:
-        """Raise QueueFullError if so many shards wait that the service takes no further job; most: 0 for no limit."""
-        if most and (waiting := sum(self.waiting(queue).values())) >= most:
-            raise QueueFullError(
-                f"the queue {queue!r} is full: {waiting} shards wait, {most} may. Submit again later, start more "
-                "workers, or raise PIXELMILL_QUEUE_LIMIT"
-            )
 
     def open(self, job: str, shard: str, message: str) -> None:
         """Keep a shard's message until the shard has ended, so that it can be published again; it waits from now on."""
@@ -196,6 +164,20 @@ class JobStore:
         now = seconds + micros / 1e6
         return {p: max(0.0, now - row[0][1]) for p, row in zip(PRIORITIES, rows, strict=True) if row}
 
+    def waited(self, queue: str, priority: Priority, member: str) -> float | None:
+        """For how many seconds a `job shard` has waited; None if it does not."""
+        pipe = self.redis.pipeline()
+        pipe.time()
+        pipe.zscore(waiting_key(queue, priority), member)
+        (seconds, micros), since = pipe.execute()
+        return None if since is None else max(0.0, float(seconds + micros / 1e6 - since))
+
+    def due(self, queue: str) -> list[str]:
+        """The `job shard` of those whose pause is over; they stay until `wait` lets them wait."""
+        seconds, micros = self.redis.time()
+        found: list[str] = self.redis.zrangebyscore(later_key(queue), "-inf", seconds + micros / 1e6)
+        return found
+
     def more_urgent(self, queue: str, priority: Priority) -> bool:
         """Whether a shard waits that goes before those of this priority."""
         keys = [waiting_key(queue, other) for other in above(priority)]
@@ -234,15 +216,9 @@ class JobStore:
         )
 
     def end(self, job: str, state: State, reason: str | None = None) -> None:
-        """Set a job's last state; the first reason stays."""
-        key = self._keys(job)[0]
-        if reason is not None:
-            self.redis.hsetnx(key, "reason", reason)
-        self.redis.hset(key, "state", state)
-        if state != "running":
-            seconds, micros = self.redis.time()
-            self.redis.hsetnx(key, "ended", seconds + micros / 1e6)
-            self.leave_service(job)
+        """End a running job; one that has ended stays as it ended."""
+        self._end(keys=self._keys(job)[:1], args=[state, "" if reason is None else reason, int(reason is not None)])
+        self.leave_service(job)
 
     def hold_up(self, job: str, reason: str) -> float:
         """Note what keeps a job from going on; gives for how many seconds it has been kept."""

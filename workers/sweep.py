@@ -86,8 +86,7 @@ class Sweeper:
         return messages
 
     def _due(self) -> list[str]:
-        due = self._store.redis.zrangebyscore(later_key(self._queue), "-inf", self._now())
-        return self._let_wait(due)
+        return self._let_wait(self._store.due(self._queue))
 
     def _unseen(self) -> list[str]:
         if self._lists is None:

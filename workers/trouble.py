@@ -6,7 +6,7 @@ import errno
 
 from workers.jobs import JobSpec
 from workers.patience import backoff
-from workers.store import JobStore
+from workers.seam import Store
 
 _CAN_PASS = frozenset(
     {
@@ -22,7 +22,7 @@ def can_pass(error: OSError) -> bool:
     return error.errno in _CAN_PASS
 
 
-def let_rest(store: JobStore, spec: JobSpec, shard: str, attempt: str, reason: str, tries: int) -> bool:
+def let_rest(store: Store, spec: JobSpec, shard: str, attempt: str, reason: str, tries: int) -> bool:
     """Put a shard off for a while because of something that can pass; False if the job has no patience (left)."""
     if not spec.patience_seconds or store.hold_up(spec.job, reason) >= spec.patience_seconds:
         return False

@@ -7,7 +7,7 @@ import time
 import redis
 
 from workers.queues import Priority
-from workers.store import JobStore
+from workers.seam import Store
 
 _LOOK_SECONDS = 0.02  # least time between two looks into the store: small models take an image in a millisecond
 _NEARLY = 0.8  # of the hard limit of a shard; the process is killed at the whole of it
@@ -16,7 +16,7 @@ _NEARLY = 0.8  # of the hard limit of a shard; the process is killed at the whol
 class Urgency:
     """Asked between two images; cheap enough for that (0.1 ms, at most every 20 ms)."""
 
-    def __init__(self, store: JobStore, queue: str, priority: Priority, shard_seconds: float) -> None:
+    def __init__(self, store: Store, queue: str, priority: Priority, shard_seconds: float) -> None:
         self._store, self._queue, self._priority = store, queue, priority
         self._until = time.monotonic() + _NEARLY * shard_seconds
         self._looked = 0.0
