@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.system.processes import pixelmill
 from tests.test_readme import ROOT, SAMPLES, Block, blocks_of, environment
 
 PAGE = blocks_of((ROOT / "docs" / "formats.md").read_text("utf-8"), "docs/formats.md")
@@ -40,6 +41,19 @@ def test_the_page_leaves_every_format_it_names(desk: Path) -> None:
     assert noted == ["coco", "coco-polygons", "yolo", "voc", "labelme", "masks", "csv", "parquet"]
     lines = [json.loads(line) for line in (desk / "results" / "results.jsonl").read_text("utf-8").splitlines()]
     assert [line["image"] for line in lines if line["status"] == "failed"] == ["broken.jpg"]
+
+
+def test_a_picture_added_later_stands_in_every_format_written_before(desk: Path) -> None:
+    (desk / "photos" / "later.jpg").symlink_to(SAMPLES / "people" / "photographer.jpg")
+
+    done = pixelmill("run", "instances", "photos/", "--out", "results/", "--quiet", cwd=desk)
+
+    assert done.returncode == 3, done.stderr
+    results = desk / "results"
+    for text in ("coco.json", "coco-polygons.json", "results.csv", "voc/VOCdevkit/VOC2012/ImageSets/Main/train.txt"):
+        assert "later" in (results / text).read_text("utf-8")
+    for kind in ("yolo/labels/later.txt", "labelme/later.json", "masks/objects/later.png"):
+        assert (results / kind).is_file()
 
 
 @pytest.mark.parametrize("block", [block for block in PAGE if block.language == "python"], ids=str)
