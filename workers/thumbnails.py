@@ -16,7 +16,7 @@ _GAP = 4  # pixels between before and after
 
 
 def thumbnail(dst: Path, root: Path | None, line: JsonDict, width: int, height: int) -> Image | None:
-    """Give the picture of a result, scaled down to fit into height × width; never enlarged.
+    """Give the picture of a result, scaled down to fit into height × width; enlarged only if it was made from nothing.
 
     A picture that was made stands beside the one it was made from, or below it where both are larger then.
     dst: the job's output folder, where the overlay, the mask or the picture is looked for.
@@ -72,6 +72,9 @@ def _before_and_after(dst: Path, root: Path | None, line: JsonDict, width: int, 
     room = max(beside, below, key=lambda area: min(area[0] / full_width, area[1] / full_height))
     before = _fitted(original, line, *room) if original is not None else None
     after = _fitted(made, line, *(room if before is not None else (width, height)), chequered=True)
+    if after is not None and root is None:  # generators make pictures that are too small to look at
+        factor = max(1, min(width // after.shape[1], height // after.shape[0]))
+        return after.repeat(factor, axis=0).repeat(factor, axis=1)
     if before is None or after is None:
         return after
     across = 1 if room is beside else 0  # the axis along which they stand

@@ -140,3 +140,16 @@ def test_a_mask_that_is_gone_damaged_or_anothers_is_not_drawn(tmp_path: Path) ->
 
     (tmp_path / "out" / line["mask"]).unlink()
     assert thumbnail(tmp_path / "out", tmp_path / "photos", line, 256, 192) is None
+
+
+def test_a_small_picture_that_was_made_from_nothing_is_enlarged_by_whole_pixels(tmp_path: Path) -> None:
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    pixels[:, 16:] = 255
+    picture = RenderedPicture(pixels, {"seed": 7})
+    line = {"image": "seed-0000000007.png", "status": "ok", **picture.to_json()}
+    line["picture"]["file"] = write_picture(tmp_path, "seed-0000000007.png", picture)
+
+    shown = thumbnail(tmp_path, None, line, 256, 192)
+
+    assert shown is not None
+    np.testing.assert_array_equal(shown, np.kron(pixels, np.ones((6, 6, 1), np.uint8)))
