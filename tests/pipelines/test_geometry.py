@@ -117,6 +117,21 @@ def test_suppression_keeps_what_torchvision_keeps(seed: int, threshold: float) -
 
 
 @pytest.mark.torch
+@pytest.mark.parametrize("limit", [1, 150, 5000])
+def test_suppression_of_a_crowd_keeps_what_torchvision_keeps(limit: int) -> None:
+    ops = pytest.importorskip("torchvision.ops")
+    torch = pytest.importorskip("torch")
+    random = np.random.default_rng(6)
+    boxes, scores, classes = random_boxes(1500, 6), random.permutation(1500).astype(np.float32), np.zeros(1500, int)
+
+    kept = nms(boxes, scores, classes, 0.5, limit)
+
+    expected = ops.nms(torch.from_numpy(boxes), torch.from_numpy(scores), 0.5)[:limit]
+    assert len(kept) > min(limit, 150) - 1
+    assert kept.tolist() == expected.tolist()
+
+
+@pytest.mark.torch
 def test_overlap_is_torchvisions() -> None:
     ops = pytest.importorskip("torchvision.ops")
     torch = pytest.importorskip("torch")

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pipelines import segment
 from pipelines.card import Card, InputSpec, Resize, Weights
 from pipelines.errors import CardError, ParameterError
 from pipelines.geometry import Fit, plan_fit
@@ -59,6 +60,20 @@ def test_a_pixel_has_the_class_that_pytorch_gives_it(
     found = best_class(logits, plan)
 
     assert found.shape == (height, width)
+    assert (found == by_pytorch(logits, plan)).mean() >= 0.999
+
+
+@pytest.mark.parametrize("size", [(300, 200), (67, 131), (40, 30)], ids=str)
+def test_a_picture_computed_in_pieces_has_the_classes_that_pytorch_gives_it(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segment, "_WHOLE", 0)
+    monkeypatch.setattr(segment, "_TILE", 48)
+    plan = plan_fit(size, card().input)  # from 25 pixels a cell down to fewer than one
+    logits = np.random.default_rng(5).normal(size=(5, *plan.padded)).astype(np.float32)
+
+    found = best_class(logits, plan)
+
     assert (found == by_pytorch(logits, plan)).mean() >= 0.999
 
 

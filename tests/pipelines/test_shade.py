@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -185,6 +186,20 @@ def test_the_strips_in_which_it_is_shaded_do_not_show(monkeypatch: pytest.Monkey
     shade.shade(strips, areas, colours, 5)
 
     assert np.array_equal(whole, strips)
+
+
+@pytest.mark.parametrize("line", [1, 2, 3, 5, 8, 13])
+@pytest.mark.parametrize("how", [cv2.MORPH_DILATE, cv2.MORPH_ERODE], ids=["dilate", "erode"])
+def test_an_octagon_grown_from_a_narrower_one_is_a_whole_octagon(line: int, how: int) -> None:
+    areas = np.random.default_rng(line).choice([0, 1, 2], (90, 110), p=[0.98, 0.01, 0.01]).astype(np.uint8)
+    narrow, wide = line + 1, line + 2 * max(1, round(line / 5)) + 1
+
+    grown = shade._spread(shade._spread(areas, 1, narrow, how), narrow, wide, how)
+
+    y, x = np.mgrid[:wide, :wide]
+    cut = round((1 - 0.5**0.5) * (wide - 1))  # of each corner, so that all eight sides are about as long
+    corners = (np.minimum(y, wide - 1 - y) + np.minimum(x, wide - 1 - x)) < cut
+    assert np.array_equal(grown, cv2.morphologyEx(areas, how, (~corners).astype(np.uint8)))
 
 
 def test_a_crowd_has_thinner_outlines_and_a_small_picture_too() -> None:
