@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import cv2
 import numpy as np
@@ -11,8 +13,9 @@ import pytest
 
 import pipelines
 from pipelines.card import Card, InputSpec, Resize, Weights, with_card
-from pipelines.catalog import find_pipeline, model_for
+from pipelines.catalog import SHIPPED, find_pipeline, model_for
 from pipelines.errors import CardError, ParameterError
+from pipelines.geometry import iou
 from pipelines.rcnn import moved
 from pipelines.regions import run_regions
 from pipelines.results import Detections
@@ -20,6 +23,8 @@ from pipelines.results import Detections
 onnx = pytest.importorskip("onnx")
 
 SAMPLES = Path(__file__).parents[2] / "samples"
+DATA = Path(os.environ.get("PIXELMILL_DATA") or Path(__file__).parents[2].parent / "shared" / "data")
+needs_smears = pytest.mark.skipif(not (DATA / "bccd").is_dir(), reason=f"needs bccd in PIXELMILL_DATA ({DATA})")
 SIDE = 32
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -224,3 +229,32 @@ def test_a_network_of_another_number_of_deltas_is_this_pictures_one_error(tmp_pa
 def test_a_detectors_model_is_no_rcnn() -> None:
     with pytest.raises(ParameterError, match="for the task 'detect', not for 'rcnn'"):
         model_for(find_pipeline("rcnn"), "ssd-mobilenet-v2")
+
+
+@needs_smears
+def test_the_shipped_model_finds_the_cells_of_a_smear_it_never_saw() -> None:
+    root = ElementTree.parse(DATA / "bccd" / "annotations" / "BloodImage_00000.xml").getroot()
+    truth = np.array(
+        [
+            [float(box.findtext(side) or "nan") for side in ("xmin", "ymin", "xmax", "ymax")]
+            for box in root.iter("bndbox")
+        ],
+        np.float32,
+    )
+
+    found = detections(
+        pipelines.load("smears-rcnn", {"score": 0.3, "strategy": "single", "proposals": 300}, provider="cpu")(
+            DATA / "bccd" / "images" / "BloodImage_00000.jpg"
+        )
+    )
+
+    assert (iou(truth, found.boxes).max(axis=1) >= 0.5).mean() >= 0.7
+    assert set(found.names) <= {"red cell", "white cell", "platelet"}
+
+
+def test_the_shipped_model_is_small_and_promises_what_was_asked_of_it() -> None:
+    path = SHIPPED / "smears-rcnn.onnx"
+    figures = {one.metric: one.value for one in pipelines.read_card(path).quality}
+
+    assert path.stat().st_size < 8_000_000
+    assert figures["box mAP50"] >= 0.60
