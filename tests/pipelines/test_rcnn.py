@@ -243,7 +243,7 @@ def test_the_shipped_model_finds_the_cells_of_a_smear_it_never_saw() -> None:
     )
 
     found = detections(
-        pipelines.load("smears-rcnn", {"score": 0.3, "strategy": "single", "proposals": 300}, provider="cpu")(
+        pipelines.load("smears-rcnn", {"score": 0.3, "strategy": "single"}, provider="cpu")(
             DATA / "bccd" / "images" / "BloodImage_00000.jpg"
         )
     )

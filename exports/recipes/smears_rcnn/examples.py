@@ -59,7 +59,8 @@ def collected(smears: Sequence[bccd.Smear], scratch: Path, part: int = 0, of: in
         if not kept.exists():
             session = session or _session()
             half = kept.with_name(f"{kept.stem}.part.npz")
-            np.savez(half, **_computed(smear, number, session))
+            boxes, features = _computed(smear, number, session)
+            np.savez(half, boxes=boxes, features=features)
             half.replace(kept)
             print(f"{number + 1} of {len(smears)}: {smear.path.stem}", flush=True)
         with np.load(kept) as archive:
@@ -75,7 +76,7 @@ def _session() -> ort.InferenceSession:
     return ort.InferenceSession(exported(backbone()).SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def _computed(smear: bccd.Smear, seed: int, session: ort.InferenceSession) -> dict[str, NDArray]:  # type: ignore[type-arg]
+def _computed(smear: bccd.Smear, seed: int, session: ort.InferenceSession) -> tuple[Boxes, NDArray[np.float16]]:
     pixels = decode(smear.path.read_bytes(), Limits()).pixels
     proposals = selective_search(pixels, STRATEGIES)
     near = iou(proposals, smear.boxes).max(axis=1, initial=0) >= _NEAR
@@ -83,7 +84,7 @@ def _computed(smear: bccd.Smear, seed: int, session: ort.InferenceSession) -> di
     drawn = np.random.default_rng(seed).choice(others, min(_OTHERS, len(others)), replace=False)
     boxes = np.concatenate([smear.boxes, proposals[near], proposals[np.sort(drawn)]])
     (features,) = run_regions(pixels, boxes, region_input(), lambda batch: session.run(None, {"regions": batch}))
-    return {"boxes": boxes, "features": features.astype(np.float16)}
+    return boxes, features.astype(np.float16)
 
 
 if __name__ == "__main__":
