@@ -156,7 +156,7 @@ class Client:
 
     def service(self) -> ServiceStatus:
         """Say how the service is. Raises BrokerError if the store is away."""
-        return self._ask(lambda: service_status(self._registry, self._config.queue))
+        return self._ask(lambda: service_status(self._registry, self._config.queue, self._broker))
 
     def list(self, limit: int = _LISTED) -> list[Status]:
         """Give the jobs of the last seven days, the newest first."""

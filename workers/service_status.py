@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from workers.loaded import LoadedModel, loaded_by
+from workers.queues import is_rabbitmq
 from workers.registry import Registry
 from workers.roll import Roll
 from workers.settings import without_password
@@ -57,8 +58,8 @@ class ServiceStatus:
         return asdict(self)
 
 
-def service_status(registry: Registry, queue: str) -> ServiceStatus:
-    """Ask a service how it is. Raises redis.RedisError if the store does not answer."""
+def service_status(registry: Registry, queue: str, broker: str | None = None) -> ServiceStatus:
+    """Ask a service how it is. broker: its URL if it is not the store. Raises redis.RedisError if the store is away."""
     store = registry.store
     info = store.redis.info()
     recent = [status_of(registry, job) for job in registry.jobs(_JOBS_COUNTED)]
@@ -71,9 +72,10 @@ def service_status(registry: Registry, queue: str) -> ServiceStatus:
     workers = Roll(store, queue).workers()
     loaded = loaded_by(store, queue, {one.name: one.members for one in workers})
     name = "Valkey" if "valkey_version" in info else "Redis"
+    version = info.get("valkey_version") or info.get("redis_version")
     return ServiceStatus(
-        broker=without_password(store.url),
-        server=f"{name} {info.get('valkey_version') or info.get('redis_version')}",
+        broker=without_password(broker or store.url),
+        server=f"{'RabbitMQ, state in ' if is_rabbitmq(broker or '') else ''}{name} {version}",
         memory_mb=round(info.get("used_memory", 0) / 2**20, 2),
         queue=queue,
         workers=tuple(

@@ -16,6 +16,8 @@ from workers.store import Progress
 
 JobState: TypeAlias = Literal["pending", "running", "done", "done with failures", "failed", "cancelled", "dead"]
 
+GIVEN_UP = frozenset({"crashed", "timed_out", "out_of_memory"})  # codes of images that go to the dead letters
+_DEAD = "every image was given up for what it did to its worker; `pixelmill dead list` says what"
 ENDED: frozenset[JobState] = frozenset({"done", "done with failures", "failed", "cancelled", "dead"})
 
 
@@ -90,9 +92,10 @@ def _status(head: Head, progress: Progress, now: float, log: tuple[Delivery, ...
     spec = head.spec
     ran = progress.ok + progress.failed + progress.partly
     seconds = max(0.0, (head.ended or now) - head.created)
+    state = _state(progress, ran, head.kept)
     return Status(
         job=spec.job,
-        state=_state(progress, ran),
+        state=state,
         pipeline=spec.pipeline,
         model=spec.model_name,
         source=head.source,
@@ -109,7 +112,7 @@ def _status(head: Head, progress: Progress, now: float, log: tuple[Delivery, ...
         seconds=round(seconds, 2),
         images_per_second=round(ran / seconds, 2) if seconds > 0 else 0.0,
         provider=progress.provider,
-        reason=progress.reason,
+        reason=_DEAD if state == "dead" else progress.reason,
         trouble=head.trouble,
         deadline=None if head.deadline is None else _moment(head.deadline),
         webhook=without_secrets(head.webhook) if head.webhook else None,
@@ -117,10 +120,12 @@ def _status(head: Head, progress: Progress, now: float, log: tuple[Delivery, ...
     )
 
 
-def _state(progress: Progress, ran: int) -> JobState:
+def _state(progress: Progress, ran: int, kept: int) -> JobState:
     if progress.state == "running":
         return "running" if ran or progress.live else "pending"
     if progress.state == "closed":
+        if progress.failed and not progress.ok + kept and progress.failed_by_code.keys() <= GIVEN_UP:
+            return "dead"
         return "done with failures" if progress.failed else "done"
     return progress.state
 

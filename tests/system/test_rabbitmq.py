@@ -23,7 +23,7 @@ from tests.system.processes import (
     results,
     until,
 )
-from tests.system.service import QUEUE, finished, kill_whole, submit, worker_on
+from tests.system.service import POISONABLE, QUEUE, finished, kill_whole, poisoned, submit, worker_on
 from workers import Client
 from workers.errors import BrokerError
 from workers.queues import all_queues
@@ -94,11 +94,14 @@ def test_a_job_goes_through_submit_worker_and_results(service: Service, photos: 
         state = service.client.status(job).state
         picture = service.client.run("classify", photos / "000.jpg")
         healthy = pixelmill("health", **service.variables)
+        status = service.client.service()
 
     assert submitted.returncode == read.returncode == healthy.returncode == 0, submitted.stderr + healthy.stderr
     assert sorted(json.loads(line)["image"] for line in read.stdout.splitlines()) == sorted(results(output))
     assert (state, len(lines_of(output)), picture["status"]) == ("done", IMAGES, "ok")
     assert left_behind(output) == []
+    assert status.server.startswith("RabbitMQ, state in Redis")
+    assert status.broker.startswith("amqp://guest:***@")
 
 
 def test_the_queues_are_durable_quorum_queues_and_there_are_no_others(service: Service) -> None:
@@ -170,6 +173,21 @@ def test_a_shard_whose_message_was_never_published_is_found(
         lines = finished(service, spec)
 
     assert list(lines) == ["000.jpg"]
+
+
+def test_a_job_of_nothing_but_an_image_that_kills_is_dead_and_tried_again_when_it_is_mended(
+    service: Service, tmp_path: Path
+) -> None:
+    photo = poisoned(tmp_path / "photos" / "poison.jpg", "segv")
+    with worker_on(service, tmp_path, **service.variables, **POISONABLE):
+        job = service.client.submit("classify", tmp_path / "photos", output=tmp_path / "out")
+        status = service.client.wait(job, timeout=PATIENCE)
+        drawn(photo)
+        again = service.client.wait(service.client.retry(job), timeout=PATIENCE)
+
+    assert (status.state, status.failed_by_code) == ("dead", {"crashed": 1})
+    assert "pixelmill dead list" in str(status.reason)
+    assert (again.state, again.finished) == ("done", 1)
 
 
 def test_rabbitmq_without_a_store_is_refused_with_what_to_set(tmp_path: Path) -> None:
