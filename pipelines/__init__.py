@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pipelines.image import Limits, Picture, decode
     from pipelines.pipeline import Pipeline
     from pipelines.results import Detections, Failure, Instances, Labels, RenderedPicture, Result, SemanticMask
+    from pipelines.selective import selective_search
 
 _HOMES = {
     "Card": "card",
@@ -46,6 +47,7 @@ _HOMES = {
     "SemanticMask": "results",
     "decode": "image",
     "read_card": "card",
+    "selective_search": "selective",
 }
 
 __all__ = [
@@ -70,6 +72,7 @@ __all__ = [
     "decode",
     "load",
     "read_card",
+    "selective_search",
 ]
 
 

@@ -8,7 +8,9 @@ needs and what came out.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -78,14 +80,21 @@ def parity(stored: bytes, network: Backbone, heads: Heads, held_out: list[Exampl
     }
 
 
-def measured(pipeline: Pipeline, truths: Sequence[Truth]) -> tuple[Quality, ...]:
-    """Box mAP, and mAP50 of all classes and of each, from one pass over the smears."""
-    found = []
-    for result in pipeline.map(truth.path for truth in truths):
+def found_in(pipeline: Pipeline, truths: Sequence[Truth], scratch: Path) -> list[Detections]:
+    """What the pipeline finds in each smear; kept in `scratch`, so that a run that was cut off goes on where it was."""
+    folder = scratch / "found" / pipeline.fingerprint
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [truth.path for truth in truths if not (folder / f"{truth.path.stem}.json").exists()]
+    for result in pipeline.map(missing):
         if not isinstance(result.found, Detections):
             raise TypeError(f"{result.image} gave {result.error or result.found!r}, not detections")
-        found.append(result.found)
-    names = pipeline.card.names
+        put(folder / f"{Path(result.image).stem}.json", json.dumps(result.found.to_json()).encode())
+    texts = ((folder / f"{truth.path.stem}.json").read_text() for truth in truths)
+    return [Detections.from_json(json.loads(text)) for text in texts]
+
+
+def measured(found: Sequence[Detections], truths: Sequence[Truth], names: Sequence[str]) -> tuple[Quality, ...]:
+    """Box mAP, and mAP50 of all classes and of each."""
     overall, at_half = evaluate(found, truths, names)
     rows = [("box mAP", overall), ("box mAP50", at_half)]
     for number, name in enumerate(names):
@@ -124,7 +133,8 @@ def main() -> None:
     put(candidate, with_card(model.SerializeToString(), about))
 
     truths = list(bccd.truths(bccd.load("val", given.data)))
-    quality = measured(build(candidate, METRIC, provider="cpu"), truths)
+    found = found_in(build(candidate, METRIC, provider="cpu"), truths, given.scratch)
+    quality = measured(found, truths, bccd.NAMES)
     put(given.out, with_card(model.SerializeToString(), about.model_copy(update={"quality": quality})))
     for figure in quality:
         print(f"{figure.metric}: {figure.value:g}")
