@@ -51,6 +51,7 @@ PIPELINES: dict[str, PipelineEntry] = {
             "the original R-CNN: proposed regions, each through the network; --labels imagenet names any photograph",
         ),
         PipelineEntry("stylize", ("stylize",), None, "the picture repainted in a style"),
+        PipelineEntry("generate", ("generate",), "digits-dcgan", "pictures from a GAN: so many, from a seed on"),
     )
 }
 

@@ -14,7 +14,7 @@ from exports.recipes.gan_training import Numbers, Pictures, Plan, fit
 
 NOISE = 64
 SIZE: Size = 32  # a digit's 28×28 with two rows of ground around it
-PLAN = Plan(steps=3000, batch=64, rate=4e-4, memory=0.995, strict=True)
+PLAN = Plan(steps=1300, batch=64, rate=4e-4, memory=0.995, strict=True)
 NAMES = tuple("0123456789")
 
 Digits = NDArray[np.uint8]  # (N, 28, 28), 0 = ground, 255 = ink
