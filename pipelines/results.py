@@ -15,6 +15,8 @@ from pipelines.types import Boxes, ClassIds, Scores
 
 JsonDict: TypeAlias = dict[str, Any]
 
+_COUNTED = 1 << 22  # pixels counted at once, for which NumPy makes a copy of 8 bytes each
+
 
 def _check(name: str, array: NDArray[Any], shape: tuple[int, ...], dtype: type) -> None:
     if array.shape != shape or array.dtype != dtype:
@@ -179,7 +181,10 @@ class SemanticMask:
 
         The map itself is an artefact: whoever writes the line writes it as a picture and names it under `mask`.
         """
-        pixels = np.bincount(self.class_map.ravel(), minlength=len(self.names))
+        pixels = np.zeros(len(self.names), np.int64)
+        rows = max(1, _COUNTED // max(1, self.class_map.shape[1]))
+        for top in range(0, len(self.class_map), rows):
+            pixels += np.bincount(self.class_map[top : top + rows].ravel(), minlength=len(self.names))
         present = [int(c) for c in np.argsort(-pixels, kind="stable") if pixels[c]]
         total = max(1, self.class_map.size)
         return {

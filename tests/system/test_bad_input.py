@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import resource
 import shutil
@@ -142,11 +143,42 @@ def test_an_unknown_class_with_a_suggestion(photos: Path, tmp_path: Path) -> Non
     assert "did you mean 'cat'" in refused("run", "detect", photos, "--out", tmp_path / "out", "--class", "catt")
 
 
-@pytest.mark.parametrize("options", [["--score", "1.5"], ["--iou", "-1"], ["--max-detections", "0"], ["--top-k", "3"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--score", "1.5"],
+        ["--iou", "-1"],
+        ["--max-detections", "0"],
+        ["--top-k", "3"],
+        ["--score", "nan"],
+        ["--tile", "50"],
+    ],
+)
 def test_a_parameter_out_of_range(photos: Path, tmp_path: Path, options: list[str]) -> None:
     said = refused("run", "detect", photos, "--out", tmp_path / "out", *options)
 
     assert options[0].removeprefix("--").replace("-", "_") in said
+
+
+def test_pictures_too_large_or_too_narrow_for_a_network_fail_alone_and_an_empty_one_gives_nothing(
+    tmp_path: Path,
+) -> None:
+    folder, output = tmp_path / "photos", tmp_path / "out"
+    folder.mkdir()
+    for name, size in (("grey", (128, 96)), ("narrow", (40_000, 1)), ("large", (3200, 2600))):
+        Image.new("RGB", size, (128, 128, 128)).save(folder / f"{name}.png")
+
+    options = ("--model", "smears-fasterrcnn", "--format", "coco,yolo,voc,labelme,csv,parquet")
+    done = pixelmill("run", "detect", folder, "--out", output, *options, PIXELMILL_MEMORY_GROWTH="400")
+
+    lines = results(output)
+    assert lines["grey.png"]["detections"] == []
+    assert lines["narrow.png"]["error"]["code"] == "inference_failed"
+    assert "too small or too narrow" in lines["narrow.png"]["error"]["message"]
+    assert lines["large.png"]["error"]["code"] == "out_of_memory"
+    assert "run it in tiles (--tile 1024)" in lines["large.png"]["error"]["message"]
+    assert "Traceback" not in done.stderr
+    assert json.loads((output / "coco.json").read_text())["annotations"] == []
 
 
 @pytest.mark.parametrize("broker", ["redis://127.0.0.1:1", "redis://:secret@127.0.0.1:1/0"])
