@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import time
+from functools import partial
 from typing import Any
 
 import redis
@@ -56,6 +57,11 @@ class ShardConsumer(Consumer):  # type: ignore[misc]
         if self._holds:
             options["amqheartbeat"] = _HEARTBEAT_SECONDS
         super().__init__(*arguments, **options)
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Celery's own, with pauses that grow to a few seconds and not to half a minute."""
+        conn.ensure_connection = partial(conn.ensure_connection, interval_start=0.5, interval_step=0.5, interval_max=3)
+        return super().ensure_connected(conn)
 
     def create_task_handler(self, *arguments: Any, **options: Any) -> Any:
         """Celery's own, behind a net; made again for every connection, and what the last one brought is void."""

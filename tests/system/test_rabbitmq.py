@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import amqp
+import psutil
 import pytest
 
 from tests import rabbitmq_server, redis_server
@@ -31,7 +32,7 @@ from workers.store import JobStore
 
 pytestmark = pytest.mark.service
 
-IMAGES = 24
+IMAGES = 16
 PATIENCE = 90.0
 
 
@@ -73,11 +74,24 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("photos") / "photos"
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder the worker may touch, with `photos/` in it."""
+    folder = tmp_path_factory.mktemp("place")
     for number in range(IMAGES):
-        drawn(folder / f"{number:03}.jpg", seed=number)
+        drawn(folder / "photos" / f"{number:03}.jpg", seed=number)
     return folder
+
+
+@pytest.fixture(scope="module")
+def worker(service: Service, place: Path) -> Iterator[psutil.Process]:
+    """One process; it outlives what the tests do to the broker and to its children."""
+    with worker_on(service, place, **service.variables, **POISONABLE) as process:
+        yield process
+
+
+@pytest.fixture
+def output(place: Path, request: pytest.FixtureRequest) -> Path:
+    return place / "out" / request.node.name
 
 
 def lines_of(output: Path) -> list[str]:
@@ -85,16 +99,34 @@ def lines_of(output: Path) -> list[str]:
     return [json.loads(line)["image"] for line in (output / "results.jsonl").read_text().splitlines()]
 
 
-def test_a_job_goes_through_submit_worker_and_results(service: Service, photos: Path, tmp_path: Path) -> None:
-    output = tmp_path / "out"
-    with worker_on(service, photos.parent, tmp_path, **service.variables):
-        submitted = pixelmill("submit", "classify", photos, "--out", output, **service.variables)
-        job = submitted.stdout.strip().splitlines()[-1]
-        read = pixelmill("results", job, **service.variables)
-        state = service.client.status(job).state
-        picture = service.client.run("classify", photos / "000.jpg")
-        healthy = pixelmill("health", **service.variables)
-        status = service.client.service()
+def test_the_most_urgent_goes_first_whatever_came_first(
+    service: Service, place: Path, output: Path, request: pytest.FixtureRequest
+) -> None:
+    names = sorted(path.name for path in (place / "photos").iterdir())
+    shards = [names[start : start + 4] for start in range(0, 12, 4)]
+    bulk, normal, high = (
+        submit(service, place / "photos", output / priority, shards, priority=priority)
+        for priority in ("bulk", "normal", "high")
+    )
+    store = JobStore(service.url)
+    request.getfixturevalue("worker")  # this is the first test: nobody has worked until now
+    # one image may be in work before the first urgent message has come
+    until(lambda: (done := store.progress(bulk.job)).ok + done.partly > 2, "the bulk job is at work")
+    left = store.progress(high.job).open, store.progress(normal.job).open
+    lines = [finished(service, spec) for spec in (bulk, normal, high)]
+
+    assert left == (0, 0)
+    assert [len(each) for each in lines] == [12, 12, 12]
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_job_goes_through_submit_worker_and_results(service: Service, place: Path, output: Path) -> None:
+    submitted = pixelmill("submit", "classify", place / "photos", "--out", output, **service.variables)
+    job = submitted.stdout.strip().splitlines()[-1]
+    read = pixelmill("results", job, **service.variables)
+    healthy = pixelmill("health", **service.variables)
+    picture = service.client.run("classify", place / "photos" / "000.jpg")
+    state, status = service.client.status(job).state, service.client.service()
 
     assert submitted.returncode == read.returncode == healthy.returncode == 0, submitted.stderr + healthy.stderr
     assert sorted(json.loads(line)["image"] for line in read.stdout.splitlines()) == sorted(results(output))
@@ -113,81 +145,62 @@ def test_the_queues_are_durable_quorum_queues_and_there_are_no_others(service: S
             connection.channel().queue_declare("celery_delayed_0", passive=True)
 
 
-def test_what_a_killed_worker_had_is_done_by_another_and_every_result_is_there_once(
-    service: Service, photos: Path, tmp_path: Path
+@pytest.mark.usefixtures("worker")
+def test_a_shard_whose_message_was_never_published_is_found(
+    service: Service, place: Path, output: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    output = tmp_path / "out"
-    roots = (photos.parent, tmp_path)
-    with worker_on(service, *roots, **service.variables) as victim, worker_on(service, *roots, **service.variables):
-        job = service.client.submit("detect", photos, output=output)
-        until(lambda: finished_images(output) >= 5, "work has begun")
+    # as a feeder that is killed between the store and the broker leaves it
+    monkeypatch.setattr("tests.system.service.publish", lambda *_: None)
+    spec = submit(service, place / "photos", output, [["000.jpg"]])
+
+    assert list(finished(service, spec)) == ["000.jpg"]
+
+
+@pytest.mark.usefixtures("worker")
+def test_what_a_killed_worker_had_is_done_by_another_and_every_result_is_there_once(
+    service: Service, place: Path, output: Path
+) -> None:
+    with worker_on(service, place, **service.variables) as victim:
+        job = service.client.submit("detect", place / "photos", output=output)
+        store = JobStore(service.url)
+        mine = {str(child.pid) for child in victim.children()}
+        until(lambda: mine & {held.split(":")[1] for held in store.progress(job).live.values()}, "the victim works")
         kill_whole(victim)
         status = service.client.wait(job, timeout=PATIENCE)
 
     assert (status.state, status.finished, status.failed) == ("done", IMAGES, 0)
-    assert sorted(lines_of(output)) == sorted(path.name for path in photos.iterdir())
+    assert sorted(lines_of(output)) == sorted(path.name for path in (place / "photos").iterdir())
 
 
-def test_a_client_waits_through_a_broker_that_is_killed_and_started_again(
-    service: Service, photos: Path, tmp_path: Path
-) -> None:
-    output = tmp_path / "out"
-    with worker_on(service, photos.parent, tmp_path, **service.variables):
-        job = service.client.submit("detect", photos, output=output)
-        until(lambda: finished_images(output) >= 5, "work has begun")
-        with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(service.client.wait, job, None, PATIENCE)
-            service.rabbit.kill()
-            service.rabbit.start()
-            status = waiting.result()
-
-    assert (status.state, status.finished, status.failed) == ("done", IMAGES, 0)
-    assert len(lines_of(output)) == len(set(lines_of(output))) == IMAGES
-
-
-def test_the_most_urgent_goes_first_whatever_came_first(service: Service, photos: Path, tmp_path: Path) -> None:
-    names = sorted(path.name for path in photos.iterdir())
-    shards = [names[start : start + 4] for start in range(0, 12, 4)]
-    bulk, normal, high = (
-        submit(service, photos, tmp_path / priority, shards, priority=priority)
-        for priority in ("bulk", "normal", "high")
-    )
-    store = JobStore(service.url)
-    with worker_on(service, photos.parent, tmp_path, **service.variables):
-        # one image may be in work before the first urgent message has come
-        until(lambda: (done := store.progress(bulk.job)).ok + done.partly > 2, "the bulk job is at work")
-        left = store.progress(high.job).open, store.progress(normal.job).open
-        lines = [finished(service, spec) for spec in (bulk, normal, high)]
-
-    assert left == (0, 0)
-    assert [len(each) for each in lines] == [12, 12, 12]
-
-
-def test_a_shard_whose_message_was_never_published_is_found(
-    service: Service, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # as a feeder that is killed between the store and the broker leaves it
-    monkeypatch.setattr("tests.system.service.publish", lambda *_: None)
-    spec = submit(service, photos, tmp_path / "out", [["000.jpg"]])
-    with worker_on(service, photos.parent, tmp_path, **service.variables):
-        lines = finished(service, spec)
-
-    assert list(lines) == ["000.jpg"]
-
-
+@pytest.mark.usefixtures("worker")
 def test_a_job_of_nothing_but_an_image_that_kills_is_dead_and_tried_again_when_it_is_mended(
-    service: Service, tmp_path: Path
+    service: Service, place: Path, output: Path
 ) -> None:
-    photo = poisoned(tmp_path / "photos" / "poison.jpg", "segv")
-    with worker_on(service, tmp_path, **service.variables, **POISONABLE):
-        job = service.client.submit("classify", tmp_path / "photos", output=tmp_path / "out")
-        status = service.client.wait(job, timeout=PATIENCE)
-        drawn(photo)
-        again = service.client.wait(service.client.retry(job), timeout=PATIENCE)
+    photo = poisoned(place / output.name / "poison.jpg", "segv")
+    job = service.client.submit("classify", photo.parent, output=output)
+    status = service.client.wait(job, timeout=PATIENCE)
+    drawn(photo)
+    again = service.client.wait(service.client.retry(job), timeout=PATIENCE)
 
     assert (status.state, status.failed_by_code) == ("dead", {"crashed": 1})
     assert "pixelmill dead list" in str(status.reason)
     assert (again.state, again.finished) == ("done", 1)
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_client_waits_through_a_broker_that_is_killed_and_started_again(
+    service: Service, place: Path, output: Path
+) -> None:
+    job = service.client.submit("detect", place / "photos", output=output)
+    until(lambda: finished_images(output) >= 2, "work has begun")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(service.client.wait, job, None, PATIENCE)
+        service.rabbit.kill()
+        service.rabbit.start()
+        status = waiting.result()
+
+    assert (status.state, status.finished, status.failed) == ("done", IMAGES, 0)
+    assert len(lines_of(output)) == len(set(lines_of(output))) == IMAGES
 
 
 def test_rabbitmq_without_a_store_is_refused_with_what_to_set(tmp_path: Path) -> None:
