@@ -28,11 +28,12 @@ demo: $(CORE) ## take the sample photographs and drawn smears through the queue,
 	run instances samples/ --score 0.4 --out demo-results/instances; \
 	run portrait samples/people/ --out demo-results/portrait; \
 	run segment demo-results/smears/ --out demo-results/segment; \
-	run detect demo-results/smears/ --model smears-yolo --out demo-results/smears-detect
+	run detect demo-results/smears/ --model smears-yolo --out demo-results/smears-detect; \
+	run generate --count 30 --out demo-results/generate
 	@echo
 	@echo "The pictures:  demo-results/{classify,detect,instances,segment,smears-detect}/overlays/"
-	@echo "               demo-results/portrait/pictures/"
-	@echo "The reports:   demo-results/{classify,detect,instances,portrait,segment,smears-detect}/report.html"
+	@echo "               demo-results/{portrait,generate}/pictures/"
+	@echo "The reports:   demo-results/{classify,detect,instances,portrait,segment,smears-detect,generate}/report.html"
 
 test: $(ALL) ## run all tests but the long ones; needs no root, no docker, no network
 	$(BIN)/python -m pytest -m "not heavy" $(ARGS)
