@@ -20,7 +20,7 @@ def release_free_memory() -> None:
         trim(0)
 
 
-_KEPT = 64 << 20  # bytes that a thread may keep; two threads of `portrait` keep some 60 MB together
+_KEPT = 32 << 20  # bytes that a thread may keep; two threads of `portrait` keep some 60 MB together
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 _LARGEST = 32 << 20  # glibc's own limit for an array that need not be mapped for itself
 
