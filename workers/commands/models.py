@@ -149,14 +149,14 @@ def _show_one(name: str, as_json: bool) -> None:
 
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     names = ", ".join(card.names[:12]) + (f" … {len(card.names)} in all" if len(card.names) > 12 else "")
-    resize = card.input.resize
+    resize, seen = card.input.resize, card.task != "generate"
     facts: list[tuple[str, str]] = [
         ("model", card.name),
         ("task", f"{card.task} (family {card.family})"),
         ("file", f"{path}, {path.stat().st_size / 1e6:.1f} MB, {card.precision}"),
         ("sha256", model_checksum(path)),
         ("classes", names or "none"),
-        ("input", f"{_input(card)} {card.input.colour}, {resize.rule}, {resize.interpolation}"),
+        ("input", f"{_input(card)} {card.input.colour}, {resize.rule}, {resize.interpolation}" if seen else "noise"),
         ("defaults", ", ".join(f"{key} {value:g}" for key, value in card.defaults.items()) or "the pipeline's"),
         ("source", card.weights.source),
         ("licence", card.weights.licence),
