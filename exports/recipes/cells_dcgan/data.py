@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
@@ -41,7 +41,6 @@ def cut(smears: Iterable[Smear]) -> tuple[Cuts, NDArray[np.int64]]:
     return np.array(cuts, np.uint8).reshape(-1, SIDE, SIDE, 3), np.array(labels, np.int64)
 
 
-def every_way(cuts: Cuts) -> Cuts:
-    """All eight ways a cut may lie: turned by multiples of 90°, mirrored or not. Returns (8 · N, 64, 64, 3)."""
-    lying = [np.rot90(one, turns, (1, 2)) for one in (cuts, cuts[:, :, ::-1]) for turns in range(4)]
-    return np.concatenate(lying)
+def every_way(cuts: Cuts) -> Iterator[Cuts]:
+    """Give the cuts in all eight ways they may lie: turned by multiples of 90°, mirrored or not."""
+    return (np.rot90(one, turns, (1, 2)) for one in (cuts, cuts[:, :, ::-1]) for turns in range(4))

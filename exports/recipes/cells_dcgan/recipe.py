@@ -75,8 +75,9 @@ def figures(
 ) -> tuple[Quality, ...]:  # fmt: skip
     """What the card says about it. real: held-out cuts and their labels; learnt: the training cuts."""
     cuts = made(model, real[1])
-    turned = every_way(learnt)
-    near, usual = (np.median(nearest(one, turned)[0]) for one in (cuts, real[0]))
+    near, usual = (
+        np.median(np.min([nearest(one, lying)[0] for lying in every_way(learnt)], axis=0)) for one in (cuts, real[0])
+    )
     rows = {
         "KID × 1000 in EfficientNet-Lite0's features": 1000
         * kernel_distance(features(cuts, body), features(real[0], body)),
