@@ -32,7 +32,7 @@ def reader(card: Card, params: GenerateParams) -> Callable[[Sequence[Tensor], Fi
     if params.judge and JUDGE not in card.outputs:
         raise ParameterError(
             f"model {card.name!r} carries no discriminator, so nothing can judge its pictures: leave out --judge, or "
-            "choose digits-dcgan or cells-dcgan"
+            "choose digits-dcgan"
         )
 
     def read(outputs: Sequence[Tensor], _: Fit, __: Image | None) -> RenderedPicture:

@@ -15,7 +15,7 @@ from exports.recipes.cells_dcgan.data import Cuts
 from exports.recipes.gan_training import Numbers, Pictures, Plan, fit, moved
 
 NOISE = 64
-PLAN = Plan(steps=1400, batch=32, rate=3e-4, memory=0.995)
+PLAN = Plan(steps=4000, batch=32, rate=3e-4, memory=0.995)
 # how often red cells, white cells and platelets are shown: in the smears they are 84, 7 and 8%
 SHARES = (0.5, 0.3, 0.2)
 SHIFT = 1 / 8  # of the side, at most
