@@ -30,11 +30,14 @@ QUEUE = "pixelmill"
 
 @contextlib.contextmanager
 def worker_on(
-    server: RedisServer, *roots: Path, processes: int = 1, threads: int = 1, **variables: str
+    server: RedisServer, *roots: Path, processes: int = 1, threads: int = 1, log_level: str = "INFO", **variables: str
 ) -> Iterator[psutil.Process]:
-    """A worker started by hand that takes messages; ended as an operator would end it."""
+    """A worker started by hand that takes messages; ended as an operator would end it.
+
+    log_level: nobody reads its pipe, which takes 64 KiB: a worker of many tests must say little.
+    """
     options = [option for root in roots for option in ("--root", str(root))]
-    options += ["--processes", str(processes), "--threads", str(threads)]
+    options += ["--processes", str(processes), "--threads", str(threads), "--log-level", log_level]
     with started("worker", "--broker", server.broker, *options, **variables) as process:
         name = f"pixelmill-{process.pid}@"
         roll = Roll(JobStore(server.url), QUEUE)

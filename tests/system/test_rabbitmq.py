@@ -85,7 +85,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def worker(service: Service, place: Path) -> Iterator[psutil.Process]:
     """One process; it outlives what the tests do to the broker and to its children."""
-    with worker_on(service, place, **service.variables, **POISONABLE) as process:
+    with worker_on(service, place, log_level="ERROR", **service.variables, **POISONABLE) as process:
         yield process
 
 
