@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import ParameterError
@@ -22,6 +22,7 @@ def normal_share(value: float) -> float:
     return (1 + math.erf(value / math.sqrt(2))) / 2
 
 
+@settings(deadline=None)
 @given(SEEDS, SEEDS)
 def test_names_of_seeds_lead_back_and_sort_as_the_numbers_do(one: int, other: int) -> None:
     assert seed_of(seed_name(one)) == one
@@ -71,6 +72,7 @@ def test_a_seeds_latent_never_changes() -> None:
     assert not np.array_equal(latent(7, 4), latent(8, 4))
 
 
+@settings(deadline=None)
 @given(SEEDS, st.floats(0.01, 10))
 def test_a_smaller_truncation_brings_every_number_nearer_to_the_middle(seed: int, truncation: float) -> None:
     whole, cut = latent(seed, 16), latent(seed, 16, truncation)
@@ -79,6 +81,7 @@ def test_a_smaller_truncation_brings_every_number_nearer_to_the_middle(seed: int
     assert np.all(np.abs(cut) <= np.abs(whole) * (1 + 1e-5) + 1e-6)
 
 
+@settings(deadline=None)
 @given(SEEDS, st.floats(0, 1))
 def test_the_way_between_two_latents_keeps_to_their_plane_and_between_their_lengths(seed: int, share: float) -> None:
     one, other = latent(seed, 64), latent((seed + 1) % LARGEST, 64)
