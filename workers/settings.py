@@ -21,7 +21,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="PIXELMILL_", env_ignore_empty=True, extra="ignore", frozen=True)
 
-    broker: str | None = Field(None, description="broker URL (redis://, rediss://, redis+socket://, amqp://); none: embedded")
+    broker: str | None = Field(None, description="broker URL (redis://, redis+socket://, amqp://); none: embedded")
     store: str | None = Field(None, description="state store URL (Redis or Valkey); none: the broker")
     queue: str = Field("pixelmill", min_length=1, description="name of the queue shards go to")
     roots: str | None = Field(None, description="folders a worker may read and write below, separated like PATH")
