@@ -97,7 +97,6 @@ class JobSpec(_Message):
     priority: Priority = "normal"
     patience_seconds: float = Field(0.0, ge=0, le=30 * 24 * 3600)
 
-
     @model_validator(mode="after")
     def _only_seeds_have_no_root(self) -> JobSpec:
         # else a name could be the path of any file of the worker's
