@@ -114,7 +114,8 @@ def _octagon(width: int) -> tuple[int, int]:
 def _coloured(areas: AreaMap, colours: Sequence[Colour]) -> Image:
     """Give each pixel the colour of its area: (H, W, 3)."""
     table = np.zeros((256, 4), np.uint8)
-    table[1 : len(colours) + 1, :3] = colours
+    if colours:  # there is no area otherwise
+        table[1 : len(colours) + 1, :3] = colours
     # looked up once, four bytes as one number, and not once a channel
     packed = np.asarray(cv2.LUT(areas, table.view(np.int32).ravel()), np.int32)
     return np.asarray(cv2.cvtColor(packed.view(np.uint8).reshape(*areas.shape, 4), cv2.COLOR_RGBA2RGB), np.uint8)

@@ -13,7 +13,7 @@ import redis
 from pipelines.errors import PixelmillError
 from workers.deadline import seconds_left
 from workers.embedded import EmbeddedWorker
-from workers.errors import BrokerError, JobError, OutputError
+from workers.errors import BrokerError, JobError, OutputError, WorkerError
 from workers.feeder import Feeder
 from workers.folder import Source
 from workers.formats import Stopped, missing_formats, write_format
@@ -187,6 +187,9 @@ class _Run:
                     begun = feeder.feed(head, progress.open) + progress.open > 0 and listed
                 if service.worker is not None:
                     service.worker.watch(self._done(progress))
+            except WorkerError:
+                prove_writable(self.output)  # a worker can't even start on a broker whose disk is full
+                raise
             except redis.RedisError as error:
                 if service.worker is not None:
                     prove_writable(self.output)  # the embedded broker's data lie there: a full disk is the usual cause
