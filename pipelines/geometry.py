@@ -112,6 +112,12 @@ def fit(pixels: Image, plan: Fit, resize: Resize, out: Image) -> Image:
     if plan.scaled == plan.padded and not (left or top):
         return _resize(pixels, plan.scaled, resize, out)
 
+    bottom = top + scaled_h
+    if left == 0 and scaled_w == out.shape[1] and top >= 0 and bottom <= out.shape[0]:  # whole rows: no copy needed
+        out[:top] = out[bottom:] = resize.pad_value
+        _resize(pixels, plan.scaled, resize, out[top:bottom])
+        return out
+
     if resize.rule == "crop":
         pixels, (scaled_h, scaled_w) = _middle(pixels, plan)
         top, left = -round((scaled_h - out.shape[0]) / 2), -round((scaled_w - out.shape[1]) / 2)
