@@ -35,7 +35,7 @@ from workers.picture import ask
 from workers.queues import Priority, is_rabbitmq
 from workers.registry import Head, Registry
 from workers.retrying import images_again
-from workers.seeds import Seeds, said
+from workers.seeds import said
 from workers.service_status import ServiceStatus, service_status
 from workers.services import Service
 from workers.settings import settings
@@ -85,7 +85,7 @@ class Client:
     def submit(
         self,
         pipeline: str,
-        inputs: Input | Sequence[Input] | Seeds,
+        inputs: Input | Sequence[Input] | Source,
         *,
         output: str | Path,
         params: Mapping[str, Any] | None = None,
@@ -113,10 +113,10 @@ class Client:
         webhook: URL that is told, signed, when the job has ended.
         Raises JobError, ParameterError or ModelError if it can't run; then nothing is queued.
         """
-        seeds = (said(inputs), inputs) if isinstance(inputs, Seeds) else None
-        source, images = seeds or gather(cast(Input | Sequence[Input], inputs), Path(output), self._config)
+        settled = (said(inputs), inputs) if isinstance(inputs, Source) else None
+        told, images = settled or gather(cast(Input | Sequence[Input], inputs), Path(output), self._config)
         request = Request(
-            pipeline, source, Path(output), model, params or {}, overlays, force, provider, allow_fallback, priority,
+            pipeline, told, Path(output), model, params or {}, overlays, force, provider, allow_fallback, priority,
             images=images, formats=None if formats is None else tuple(formats), deadline=deadline, webhook=webhook,
         )  # fmt: skip
         return self.submit_request(request, key)

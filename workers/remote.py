@@ -137,10 +137,16 @@ class RemoteClient:
             time.sleep(_POLL_SECONDS)
 
     def results(self, job: str) -> Iterator[Line]:
-        """Give every result of a job as soon as it is there, each image once; ends when the job has ended."""
+        """Give every result of a job as soon as it is there, each image once; ends when the job has ended.
+
+        Raises JobError with the reason, after the last result, if the job failed.
+        """
         with self._answer("GET", f"/v1/jobs/{quote(job)}/results?format=ndjson", timeout=3600) as response:
             for raw in response:
                 yield json.loads(raw)
+        status = self.status(job)
+        if status.state in ("failed", "dead"):
+            raise JobError(f"job {job} failed: {status.reason}")
 
     def cancel(self, job: str) -> Status:
         """End a job: no further image is begun, finished results stay."""

@@ -36,8 +36,10 @@ def seeds(count: int = 1, seed: int = 0) -> Seeds:
     return Seeds(Path(), None, check_range(seed, count))
 
 
-def said(source: Seeds) -> str:
-    """The input as people read it."""
+def said(source: Source) -> str:
+    """An input that is settled already, seeds or named files, as people read it."""
+    if not isinstance(source, Seeds):
+        return f"{source.count():,} files"
     first, last = source.numbers[0], source.numbers[-1]
     if len(source.numbers) == 1:
         return f"seed {first}"

@@ -212,6 +212,25 @@ def test_names_of_uploads_lead_nowhere(api: httpx.Client, gateway: Gateway, phot
     assert not list(gateway.data.parent.glob("evil*"))
 
 
+def test_an_upload_that_calls_itself_a_list_reads_no_file_of_the_server(
+    api: httpx.Client, gateway: Gateway, photo: Path
+) -> None:
+    theirs = ended(api, submitted(api, [("secret.jpg", photo.read_bytes())]))
+    (place,) = [path for path in gateway.data.rglob("secret.jpg") if path.parent.name == "inputs"][-1:]
+    listed = gateway.data.parent / "allowed" / "list.txt"
+    listed.write_text(f"{place}\n")
+
+    told = ended(api, submitted(api, [("list.txt", f"{place}\n".encode())]))
+    refused(
+        api.post("/v1/jobs", json={"pipeline": "classify", "inputs": [str(listed)]}),
+        422,
+        "outside_roots",
+    )
+
+    assert theirs["state"] == "done"
+    assert (told["total"], told["failed"], told["images"]) == (1, 1, ["list.txt"])
+
+
 def test_references_are_taken_from_allowed_folders_only(api: httpx.Client, gateway: Gateway) -> None:
     allowed = gateway.data.parent / "allowed"
     drawn(allowed / "in.jpg", 1)

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipelines.params import files_named
+from workers.folder import LIST_SUFFIXES, Source
 from workers.gateway.callers import Caller
 from workers.gateway.desk import Desk
 from workers.gateway.problems import Problem
@@ -58,16 +60,15 @@ class AskedInWords(Asked):
         return None if self.count is None else seeds(self.count, self.seed)
 
 
-def submit(desk: Desk, caller: Caller, asked: Asked, ticket: str, inputs: Sequence[str] | Seeds, digest: str,
+def submit(desk: Desk, caller: Caller, asked: Asked, ticket: str, inputs: Sequence[str] | Source, digest: str,
            images: tuple[str, ...] = ()) -> Record:  # fmt: skip
     """Give a job to the service and note whose it is. Raises what `Client.submit` does."""
-    if asked.model is not None and ("/" in asked.model or "\\" in asked.model or asked.model.endswith(".onnx")):
-        raise Problem(422, "bad_model", "a model is named, not given by its path: GET /v1/models lists them")
+    check_harmless(asked.pipeline, asked.model, asked.params)
     job = desk.client.submit(
         asked.pipeline,
         inputs,
         output=desk.records.folder(ticket) / "results",
-        params=checked(asked.params),
+        params=asked.params,
         model=asked.model,
         priority=asked.priority,
         key=f"gateway:{ticket}",
@@ -104,6 +105,8 @@ def allowed_references(desk: Desk, inputs: Sequence[str]) -> list[Path]:
     for text in inputs:
         path = Path(text)
         fixed = Path(*_before_glob(path)) if any(c in text for c in "*?[") else path
+        if path.suffix.lower() in LIST_SUFFIXES:
+            raise Problem(422, "outside_roots", f"{text!r} is a list of files, which may lead anywhere: name the files")
         if not path.is_absolute() or not is_inside(fixed, desk.config.references) or ".." in path.parts:
             raise Problem(422, "outside_roots", f"{text!r} does not lie below a folder this gateway may read")
         paths.append(path)
@@ -117,9 +120,9 @@ def _before_glob(path: Path) -> tuple[str, ...]:
     return parts[:first] or (".",)
 
 
-def checked(params: dict[str, Any]) -> dict[str, Any]:
-    """Parameters that name no file of the server: a background is a colour here."""
-    for name, value in params.items():
-        if name == "background" and isinstance(value, str) and not value.startswith("#"):
-            raise Problem(422, "bad_parameter", "background: a colour like #1e90ff, not a file of the server")
-    return params
+def check_harmless(pipeline: str, model: str | None, params: dict[str, Any]) -> None:
+    """Refuse a model or a parameter that names a file of the server. Raises Problem."""
+    if model is not None and ("/" in model or "\\" in model or model.endswith(".onnx")):
+        raise Problem(422, "bad_model", "a model is named, not given by its path: GET /v1/models lists them")
+    for path in files_named(pipeline, params):
+        raise Problem(422, "bad_parameter", f"{path!r} would be a file of the server: give a colour like #1e90ff")

@@ -81,7 +81,7 @@ def service(desk: AtDesk, caller: Reader) -> dict[str, Any]:
 
 
 @router.get("/healthz", include_in_schema=True)
-def healthz() -> dict[str, str]:
+async def healthz() -> dict[str, str]:
     """Whether this process answers."""
     return {"status": "ok"}
 

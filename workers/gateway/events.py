@@ -22,7 +22,7 @@ from workers.journal import Line
 from workers.status import Status
 from workers.tail import Tail
 
-_LOOK_SECONDS = 0.2
+LOOK_SECONDS = 0.2
 _BEAT_SECONDS = 15.0  # a comment, so that proxies see life in the line
 _REMEMBERED = 5000  # events of a job; who comes later reads the results first
 _LARGEST = 64 * 1024  # characters of an image's line; a longer one is named only
@@ -96,10 +96,10 @@ class _Watcher:
             try:
                 status = await asyncio.to_thread(self._client.status, self._record.job)
                 tail = tail or Tail(Path(status.output), self._record.job)
-                lines = await asyncio.to_thread(_read, tail, status.has_ended)
+                lines = await asyncio.to_thread(read_on, tail, status.has_ended)
             except PixelmillError as error:
                 await self._tell([("trouble", {"detail": str(error)})], ended=False)
-                await asyncio.sleep(10 * _LOOK_SECONDS)
+                await asyncio.sleep(10 * LOOK_SECONDS)
                 continue
             news: list[tuple[str, Any]] = [("image", self._short(line)) for line in lines]
             if status != last and not status.has_ended:
@@ -108,7 +108,7 @@ class _Watcher:
                 news.append(("end", public(status)))
             last = status
             await self._tell(news, ended=status.has_ended)
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _tell(self, news: list[tuple[str, Any]], *, ended: bool) -> None:
         if not news and not ended:
@@ -139,6 +139,7 @@ def public(status: Status) -> dict[str, Any]:
     return told
 
 
-def _read(tail: Tail, ended: bool) -> list[Line]:
+def read_on(tail: Tail, ended: bool) -> list[Line]:
+    """What came since the last look; ended: the last look of all."""
     lines = list(tail.new())
     return [*lines, *tail.merged()] if ended else lines

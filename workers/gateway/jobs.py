@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,11 +16,13 @@ from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 
 from pipelines.card import first_error
+from workers.errors import UnknownJobError
+from workers.folder import Source, sort_key
 from workers.gateway.asked import Asked, AskedInWords, allowed_references, digest_of, same_again, submit
 from workers.gateway.callers import Caller
 from workers.gateway.desk import AtDesk, Desk, Reader, Submitter
 from workers.gateway.downloads import as_format
-from workers.gateway.events import public
+from workers.gateway.events import LOOK_SECONDS, public, read_on
 from workers.gateway.problems import Problem
 from workers.gateway.records import Record
 from workers.gateway.uploads import read_form, store
@@ -90,8 +94,11 @@ async def create(request: Request, desk: AtDesk, caller: Submitter, key: Key = N
 @router.get("")
 def jobs(desk: AtDesk, caller: Reader, limit: Annotated[int, Query(ge=1, le=200)] = 50) -> list[dict[str, Any]]:
     """Your jobs of the last seven days, the newest first."""
-    known = {status.job: status for status in desk.client.list(1000)}
-    return [public(known[one.job]) for one in desk.records.all_of(caller, limit) if one.job in known]
+    known = []
+    for one in desk.records.all_of(caller, limit):
+        with suppress(UnknownJobError):  # the service forgets after a week, the folder does not
+            known.append(public(desk.client.status(one.job)))
+    return known
 
 
 @router.get("/{job}")
@@ -113,8 +120,7 @@ def results(
     """A job's results: `json` gives those there are, `ndjson` streams them until the job has ended, else a file."""
     record = desk.records.find(job, caller)
     if format == "ndjson":
-        lines = (json.dumps(line, ensure_ascii=True) + "\n" for line in desk.client.results(job))
-        return StreamingResponse(lines, media_type="application/x-ndjson")
+        return StreamingResponse(_stream(desk, job), media_type="application/x-ndjson")
     status = desk.client.status(job)
     if format == "json":
         lines_there = list(_page(Path(status.output), job, status.has_ended, offset, limit))
@@ -188,7 +194,8 @@ def _by_upload(desk: Desk, caller: Caller, ticket: str, fields: dict[str, str], 
         return same_again(before, digest)
     with desk.records.held(ticket) as folder:
         names = store(files, folder / "inputs", desk.config.max_file)
-        inputs = [str(folder / "inputs" / name) for name in names]
+        # named outright: an upload called list.txt is a picture that can't be read, not a list of the server's files
+        inputs = Source(folder / "inputs", tuple(sorted(names, key=sort_key)))
         return submit(desk, caller, asked, ticket, inputs, digest, names)
 
 
@@ -204,6 +211,19 @@ def _asked(fields: dict[str, str]) -> Asked:
         raise Problem(422, "bad_request", first_error(error)) from error
     except (ValueError, RecursionError) as error:
         raise Problem(422, "bad_request", f"params: no JSON object ({error})") from error
+
+
+async def _stream(desk: Desk, job: str) -> AsyncIterator[str]:
+    """A job's results as they land; waiting takes no thread, of which many readers would leave none."""
+    tail: Tail | None = None
+    while True:
+        status = await run_sync(desk.client.status, job)
+        tail = tail or Tail(Path(status.output), job)
+        for line in await run_sync(read_on, tail, status.has_ended):
+            yield json.dumps(line, ensure_ascii=True) + "\n"
+        if status.has_ended:
+            return
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 def _page(output: Path, job: str, ended: bool, offset: int, limit: int) -> Iterator[Line]:

@@ -12,7 +12,7 @@ from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect
 
 from pipelines.errors import ParameterError
-from workers.gateway.asked import checked
+from workers.gateway.asked import check_harmless
 from workers.gateway.desk import AtDesk, Desk, Submitter
 from workers.gateway.problems import Problem, busy
 from workers.gateway.uploads import read_form
@@ -55,11 +55,11 @@ async def predict(
     """
     if deadline > desk.config.deadline:
         raise Problem(422, "bad_parameter", f"deadline: at most {desk.config.deadline:g} s, this one {deadline:g}")
-    if model is not None and ("/" in model or "\\" in model or model.endswith(".onnx")):
-        raise Problem(422, "bad_model", "a model is named, not given by its path: GET /v1/models lists them")
+    asked = _params(params)
+    check_harmless(pipeline, model, asked)
     _refuse_if_busy(desk)
     data = await _picture(request)
-    line = await run_sync(_ask, desk, pipeline, data, _params(params), model, deadline)
+    line = await run_sync(_ask, desk, pipeline, data, asked, model, deadline)
     if line["status"] != "ok":
         error = line.get("error") or {}
         raise Problem(422, str(error.get("code", "failed")), str(error.get("message", "no result")))
@@ -111,7 +111,7 @@ def _params(text: str) -> dict[str, Any]:
         raise ParameterError(f"params is no JSON object: {error}") from error
     if not isinstance(params, dict):
         raise ParameterError(f"params is no JSON object, it is a {type(params).__name__}")
-    return checked(params)
+    return params
 
 
 class _Depth:
