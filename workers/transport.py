@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import redis
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
 
@@ -65,6 +66,15 @@ class Channel(kombu_redis.Channel):  # type: ignore[misc]
         if not isinstance(base, type):  # with a global key prefix: not ours
             return base
         return type("Client", (_Judging, base), {})
+
+    def _connparams(self, *arguments: Any, **options: Any) -> Any:
+        """Kombu's own. A close that fails halfway, at a broker that dies in that moment, leaves a channel without its
+        transport's address: what is then acknowledged or closed on it is a lost connection, which a worker survives,
+        and not an AttributeError, which ends it.
+        """
+        if self.connection is None or self.connection.client is None:
+            raise redis.ConnectionError("the connection of this channel is closed")
+        return super()._connparams(*arguments, **options)
 
 
 class _Judging:
