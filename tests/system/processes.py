@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("PIXELMILL_DATA", ROOT.parent / "shared" / "data"))
 PIXELMILL = [sys.executable, "-P", "-m", "workers.cli"]
+_LOG_SHOWN = 10_000  # characters of a worker's log
 PATIENCE = 60.0  # a loaded machine may be slow; nothing here is a measurement
 
 T = TypeVar("T")
@@ -43,11 +45,33 @@ def pixelmill(*arguments: str | Path, cwd: Path | None = None, **variables: str)
 @contextmanager
 def started(*arguments: str | Path, **variables: str) -> Iterator[subprocess.Popen[str]]:
     """Start a command; whatever of it is left afterwards is killed."""
+    with _running(subprocess.PIPE, subprocess.PIPE, arguments, variables) as process:
+        yield process
+
+
+@contextmanager
+def started_worker(*options: str | Path, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """Start `pixelmill worker`. What it logs goes into a file, since a pipe nobody reads stops a worker after 64 KiB;
+    pytest shows the end of it beside a test that fails.
+    """
+    with tempfile.TemporaryFile("w+") as log:
+        try:
+            with _running(log, subprocess.STDOUT, ("worker", *options), variables) as process:
+                yield process
+        finally:
+            log.seek(0)
+            print(log.read()[-_LOG_SHOWN:])
+
+
+@contextmanager
+def _running(
+    stdout: Any, stderr: Any, arguments: tuple[str | Path, ...], variables: dict[str, str]
+) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [*PIXELMILL, *map(str, arguments)],
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdout=stdout,
+        stderr=stderr,
         text=True,
         env=environment(**variables),
     )

@@ -14,7 +14,7 @@ import psutil
 from pipelines.card import model_checksum
 from pipelines.catalog import SHIPPED
 from tests.redis_server import RedisServer
-from tests.system.processes import ROOT, Lines, descendants, drawn, started, until
+from tests.system.processes import ROOT, Lines, descendants, drawn, started_worker, until
 from workers.jobs import JobSpec, Shard, new_job_id
 from workers.journal import RESULTS, read_lines, settle
 from workers.publish import publish
@@ -32,20 +32,17 @@ QUEUE = "pixelmill"
 def worker_on(
     server: RedisServer, *roots: Path, processes: int = 1, threads: int = 1, log_level: str = "INFO", **variables: str
 ) -> Iterator[psutil.Process]:
-    """A worker started by hand that takes messages; ended as an operator would end it.
-
-    log_level: nobody reads its pipe, which takes 64 KiB: a worker of many tests must say little.
-    """
+    """A worker started by hand that takes messages; ended as an operator would end it."""
     options = [option for root in roots for option in ("--root", str(root))]
     options += ["--processes", str(processes), "--threads", str(threads), "--log-level", log_level]
-    with started("worker", "--broker", server.broker, *options, **variables) as process:
+    with started_worker("--broker", server.broker, *options, **variables) as process:
         name = f"pixelmill-{process.pid}@"
         roll = Roll(JobStore(server.url), QUEUE)
         until(
             lambda: process.poll() is not None or any(one.name.startswith(name) for one in roll.workers()),
             "the worker takes messages",
         )
-        assert process.poll() is None, process.stderr.read() if process.stderr else ""
+        assert process.poll() is None
         family = psutil.Process(process.pid)
         until(lambda: len(descendants(process.pid)) >= processes, "the worker has its children")
         yield family

@@ -23,6 +23,7 @@ from tests.system.processes import (
     pixelmill,
     results,
     started,
+    started_worker,
     until,
     without_timings,
 )
@@ -41,7 +42,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def worker_on(server: RedisServer, *roots: Path) -> Iterator[psutil.Process]:
     """A worker started by hand, ready for work; ended as an operator would end it."""
     options = [option for root in roots for option in ("--root", str(root))]
-    with started("worker", "--broker", server.url, *options, "--processes", "2") as process:
+    with started_worker("--broker", server.url, *options, "--processes", "2") as process:
         family = psutil.Process(process.pid)
         until(lambda: len(descendants(process.pid)) >= 2 or process.poll() is not None, "the worker has its children")
         assert process.poll() is None
