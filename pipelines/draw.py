@@ -7,6 +7,7 @@ It keeps no state, so threads may draw at once, and the same input gives the sam
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import cast
 
 import cv2
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines import caption, chips, legend, shade
-from pipelines.palette import colour_of, is_background
+from pipelines.palette import Colour, colour_of, is_background, mask_palette
 from pipelines.results import Detections, Found, Instances, Labels, RenderedPicture, SemanticMask
 from pipelines.types import Image
 
@@ -109,10 +110,13 @@ def _shade(picture: Image, x1: int, y1: int, x2: int, y2: int) -> None:
         part[...] = part * _EDGE_SHADE
 
 
-def with_classes(pixels: Image, found: SemanticMask, *, explained: bool = True) -> Image:
+def with_classes(
+    pixels: Image, found: SemanticMask, *, explained: bool = True, palette: Sequence[Colour] | None = None
+) -> Image:
     """Shade every class but the background, the smaller ones above the larger; return as `draw`.
 
     explained: whether a legend says what the colours mean; without it the picture keeps its size.
+    palette: colours by class id; None: as the classes' names say.
     """
     picture = np.ascontiguousarray(pixels).copy()
     height, width = picture.shape[:2]
@@ -121,7 +125,8 @@ def with_classes(pixels: Image, found: SemanticMask, *, explained: bool = True) 
     counts = cv2.calcHist([found.class_map], [0], None, [256], [0, 256]).ravel()
     present = [int(c) for c in np.argsort(-counts, kind="stable") if counts[c]]
     classes = [c for c in present if not is_background(found.names[c])][: shade.MOST_AREAS]
-    colours = [colour_of(c) for c in classes]
+    palette = mask_palette(found.names) if palette is None else palette
+    colours = [palette[c] for c in classes]
     numbers = np.zeros(256, np.uint8)
     numbers[classes] = np.arange(1, len(classes) + 1)
     class_map = cv2.resize(found.class_map, (width, height), interpolation=cv2.INTER_NEAREST)

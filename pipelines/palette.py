@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 
@@ -13,6 +13,22 @@ Colour: TypeAlias = tuple[int, int, int]  # R G B, 0–255
 INK: Colour = (17, 17, 17)
 PAPER: Colour = (255, 255, 255)
 BLACK: Colour = (0, 0, 0)
+
+# The 80 classes of COCO's detectors, in their order (T.-Y. Lin et al., "Microsoft COCO", 2014, appendix).
+_THINGS = (
+    "person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,parking meter,"
+    "bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,backpack,umbrella,handbag,tie,suitcase,frisbee,"
+    "skis,snowboard,sports ball,kite,baseball bat,baseball glove,skateboard,surfboard,tennis racket,bottle,wine glass,"
+    "cup,fork,knife,spoon,bowl,banana,apple,sandwich,orange,broccoli,carrot,hot dog,pizza,donut,cake,chair,couch,"
+    "potted plant,bed,dining table,toilet,tv,laptop,mouse,remote,keyboard,cell phone,microwave,oven,toaster,sink,"
+    "refrigerator,book,clock,vase,scissors,teddy bear,hair drier,toothbrush"
+)
+_COCO = {name: place for place, name in enumerate(_THINGS.split(","))}
+# what Pascal VOC calls them
+_SYNONYMS = {
+    "aeroplane": "airplane", "diningtable": "dining table", "motorbike": "motorcycle", "pottedplant": "potted plant",
+    "sofa": "couch", "tvmonitor": "tv",
+}  # fmt: skip
 
 _BACKGROUNDS = frozenset({"background", "bg"})
 _GOLDEN_ANGLE = 137.50776405003785
@@ -72,5 +88,14 @@ def is_background(name: str) -> bool:
 
 
 def mask_palette(names: Sequence[str]) -> list[Colour]:
-    """Give the colour of every class of a segmentation, by class id: its own, black for the background."""
-    return [BLACK if is_background(name) else colour_of(class_id) for class_id, name in enumerate(names)]
+    """Give the colour of every class of a segmentation, by class id; black for the background.
+
+    A class looks as it does in `detect` and `instances`, whose ids begin behind the background: red cells have one
+    colour, whichever pipeline found them. Where all classes are everyday things (Pascal VOC has twenty of them in an
+    order of its own), each has the place it has among COCO's, which is the order detectors have.
+    """
+    things = [name for name in names if not is_background(name)]
+    known = [_COCO.get(_SYNONYMS.get(name.casefold(), name.casefold())) for name in things]
+    places = known if None not in known and len(set(known)) == len(known) else range(len(things))
+    colours = iter([colour_of(cast(int, place)) for place in places])
+    return [BLACK if is_background(name) else next(colours) for name in names]

@@ -88,13 +88,14 @@ def _draw_up(
 
 
 def _steps(message: Close, output: Path, stop: Event) -> list[Callable[[], object]]:
+    from pipelines.card import read_card
     from workers.contact_sheet import write_contact_sheet
     from workers.report import write_report
 
     return [
         *(partial(write_format, name, message.spec, stop.is_set) for name in formats_of(message.spec)),
         lambda: write_contact_sheet(output, root=Path(message.spec.root) if message.spec.root else None),
-        lambda: write_report(output, message.summary),
+        lambda: write_report(output, {**message.summary, "names": read_card(Path(message.spec.model)).names}),
         lambda: note_closed(message.spec),
         lambda: remove_manifest(output, message.spec.job),
     ]

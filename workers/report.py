@@ -28,8 +28,8 @@ def write_report(dst: Path, summary: Mapping[str, Any], limit: int = 200) -> Pat
 
     dst: the output folder; `results.jsonl` and the overlays are read from it.
     summary: what the job knows of itself: pipeline, root, model {name, sha256}, params, provider, done, failed,
-        failed_by_code, images_per_second, seconds, started, finished (ISO 8601), kept, interrupted. What is missing is
-        left out of the page.
+        failed_by_code, images_per_second, seconds, started, finished (ISO 8601), kept, interrupted, names (the
+        model's classes). What is missing is left out of the page.
     limit: the most pictures shown; a larger job is sampled evenly. Failures are listed up to 500.
     Returns the file. Raises OSError if it can't be written, ValueError for a broken line in `results.jsonl`.
     """
@@ -72,6 +72,7 @@ def _page(
     summary: Mapping[str, Any], total: Tally, pictures: list[report_pictures.Picture], failures: list[JsonDict]
 ) -> str:
     folder = files("workers") / "page"
+    names = tuple(summary.get("names") or ())
     script = (folder / "script.js").read_text("utf-8").strip()
     # The page's own script and no other may run, whatever a file name tries: its hash stands in the page's policy.
     digest = hashlib.sha256(f"\n{script}\n".encode()).digest()
@@ -84,10 +85,10 @@ def _page(
         subtitle=parts.subtitle(summary),
         notice=parts.notice(summary),
         numbers=parts.numbers(summary, total),
-        chart=parts.chart(total, pictures),
+        chart=parts.chart(total, pictures, names),
         timings=parts.timings(total),
         facts=parts.facts(summary),
-        pictures=report_pictures.gallery(total, pictures),
+        pictures=report_pictures.gallery(total, pictures, names),
         failures=parts.failures(total, failures),
         footer=parts.footer(total),
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 from workers.lines import JsonDict, counted_rows, shown_share
 from workers.markup import counted, date, duration, figure, moment, remark, text
-from workers.report_pictures import Picture
+from workers.report_pictures import Picture, class_colour
 from workers.tally import Tally
 
 _BARS = 12  # labels in the chart
@@ -72,18 +72,16 @@ def numbers(summary: Mapping[str, Any], total: Tally) -> str:
     return "\n".join(f'<div class="number{kind}"><b>{text(n)}</b><span>{text(w)}</span></div>' for n, w, kind in cells)
 
 
-def chart(total: Tally, pictures: list[Picture]) -> str:
+def chart(total: Tally, pictures: list[Picture], names: tuple[str, ...] = ()) -> str:
     """How often each label was found, or how many of the pixels each class has, as bars that filter the pictures."""
     if not total.labels:
         return ""
-    from pipelines.palette import colour_of
-
     shown = {str(row["label"]) for picture in pictures for row in counted_rows(picture.line)}
     ranked = sorted(total.labels.items(), key=lambda item: (-item[1], item[0]))
     most = ranked[0][1]
     rows = []
     for label, count in ranked[:_BARS]:
-        red, green, blue = colour_of(total.class_ids[label])
+        red, green, blue = class_colour(total.class_ids[label], names if total.kind == "classes" else ())
         cells = (
             f'<span class="name" title="{text(label)}"><bdi>{text(label)}</bdi></span>'
             f'<span><span class="fill" style="width:{100 * count / most:.1f}%;background:rgb({red} {green} {blue})">'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -39,15 +40,22 @@ def full_link(dst: Path, line: JsonDict) -> str | None:
         return None
 
 
-def gallery(total: Tally, pictures: list[Picture]) -> str:
-    """The pictures, with what filters them."""
+def class_colour(class_id: int, names: Sequence[str]) -> tuple[int, int, int]:
+    """The colour of a class, as overlays and masks show it. names: all classes of a segmentation, else none."""
+    from pipelines.palette import colour_of, mask_palette
+
+    return mask_palette(names)[class_id] if class_id < len(names) else colour_of(class_id)
+
+
+def gallery(total: Tally, pictures: list[Picture], names: Sequence[str] = ()) -> str:
+    """The pictures, with what filters them. names: the model's classes."""
     if not pictures:
         return ""
     labels = sorted({str(row["label"]) for picture in pictures for row in counted_rows(picture.line)}, key=str.casefold)
     options = "".join(f'<option value="{text(label)}">{text(label)}</option>' for label in labels)
     shown = f"{len(pictures):,} of {total.ok:,} pictures, chosen evenly over the job."
     note = remark(shown) if len(pictures) < total.ok else ""
-    figures = "\n".join(_figure_of(picture) for picture in pictures)
+    figures = "\n".join(_figure_of(picture, names) for picture in pictures)
     return (
         '<section class="pictures" id="pictures"><div class="tools"><h2>Pictures</h2><span id="shown" role="status">'
         '</span><button type="button" id="clear" hidden>Show all</button>'
@@ -59,12 +67,12 @@ def gallery(total: Tally, pictures: list[Picture]) -> str:
     )
 
 
-def _figure_of(picture: Picture) -> str:
+def _figure_of(picture: Picture, names: Sequence[str]) -> str:
     line = picture.line
     folder, slash, name = str(line["image"]).rpartition("/")
     rows = found_rows(line)
     labels = sorted({str(row["label"]) for row in counted_rows(line)})
-    chips = [_chip(line, row, count) for row, count in _grouped(_worth_showing(line, rows))]
+    chips = [_chip(line, row, count, names) for row, count in _grouped(_worth_showing(line, rows))]
     if len(chips) > _CHIPS:
         chips[_CHIPS:] = [f"<li><span>+{len(chips) - _CHIPS} labels</span></li>"]
     if "picture" in line:
@@ -95,10 +103,8 @@ def _worth_showing(line: JsonDict, rows: list[JsonDict]) -> list[JsonDict]:
     return [row for index, row in enumerate(rows) if index == 0 or "labels" not in line or row["score"] >= 0.01]
 
 
-def _chip(line: JsonDict, row: JsonDict, count: int) -> str:
-    from pipelines.palette import colour_of
-
-    red, green, blue = colour_of(int(row["class_id"]))
+def _chip(line: JsonDict, row: JsonDict, count: int, names: Sequence[str]) -> str:
+    red, green, blue = class_colour(int(row["class_id"]), names if "segments" in line else ())
     times = f" <em>×{count}</em>" if count > 1 else ""
     return (
         f'<li title="{text(row["label"])}"><i style="background:rgb({red} {green} {blue})"></i>'

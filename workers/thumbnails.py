@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from workers.lines import JsonDict, made_picture
 
 if TYPE_CHECKING:
+    from pipelines.palette import Colour
     from pipelines.results import SemanticMask
     from pipelines.types import Image
 
@@ -91,23 +92,24 @@ def _before_and_after(dst: Path, root: Path | None, line: JsonDict, width: int, 
 
 def _drawn_original(dst: Path, root: Path, line: JsonDict, width: int, height: int) -> Image | None:
     from pipelines.draw import draw, with_classes
-    from pipelines.results import Labels, SemanticMask, found_from_json
+    from pipelines.results import Labels, found_from_json
 
     path = _below(root, line["image"])
-    found = _semantic_mask(dst, line) if "segments" in line else found_from_json(line)
+    mask = _semantic_mask(dst, line) if "segments" in line else None
+    found = mask[0] if mask is not None else None if "segments" in line else found_from_json(line)
     if found is None or path is None:
         return None
     picture = _fitted(path, line, width, height)
     if picture is None or isinstance(found, Labels):  # a caption this small could not be read
         return picture
-    if isinstance(found, SemanticMask):  # nor could a legend
-        return with_classes(picture, found, explained=False)
+    if mask is not None:  # nor could a legend
+        return with_classes(picture, mask[0], explained=False, palette=mask[1])
     size = (int(line["height"]), int(line["width"])) if "height" in line else picture.shape[:2]
     return draw(picture, size, found)
 
 
-def _semantic_mask(dst: Path, line: JsonDict) -> SemanticMask | None:
-    """Read a result's mask back; None if it is gone or no mask of this image."""
+def _semantic_mask(dst: Path, line: JsonDict) -> tuple[SemanticMask, list[Colour]] | None:
+    """Read a result's mask back, and its colours by class id; None if it is gone or no mask of this image."""
     import numpy as np
     from PIL import Image as PilImage
     from PIL.PngImagePlugin import PngImageFile
@@ -122,10 +124,12 @@ def _semantic_mask(dst: Path, line: JsonDict) -> SemanticMask | None:
             if opened.mode != "P" or opened.size != (line.get("width"), line.get("height")):
                 return None
             class_map = np.array(opened)
+            levels = [*(opened.getpalette("RGB") or ()), *bytes(768)][:768]
     except (OSError, ValueError, SyntaxError, PilImage.DecompressionBombError):
         return None
     names = {int(row["class_id"]): str(row["label"]) for row in line["segments"]}
-    return SemanticMask(class_map, tuple(names.get(class_id, "background") for class_id in range(256)))
+    found = SemanticMask(class_map, tuple(names.get(class_id, "background") for class_id in range(256)))
+    return found, list(zip(levels[::3], levels[1::3], levels[2::3], strict=True))
 
 
 def _fitted(path: Path, line: JsonDict, width: int, height: int, *, chequered: bool = False) -> Image | None:

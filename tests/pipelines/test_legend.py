@@ -27,10 +27,10 @@ def classes(height: int = 480, width: int = 640, names: tuple[str, ...] = CELLS)
 def test_a_class_is_translucent_in_its_colour_and_outlined_in_it_and_the_background_is_left_alone() -> None:
     drawn = draw(plain(480, 640), (480, 640), classes())
 
-    part = (drawn[400, 500].astype(float) - 128) / (np.array(colour_of(1), float) - 128)
+    part = (drawn[400, 500].astype(float) - 128) / (np.array(colour_of(0), float) - 128)
     assert 0.4 < part.mean() < 0.6
     assert np.ptp(part) < 0.08
-    assert tuple(drawn[400, 320]) == colour_of(1)
+    assert tuple(drawn[400, 320]) == colour_of(0)
     assert tuple(drawn[100, 500]) == (128, 128, 128)
 
 
@@ -61,7 +61,7 @@ def test_the_legend_is_legible_on_any_background(value: int) -> None:
     contrast = (luminance(PAPER) + 0.05) / (luminance(ground) + 0.05)  # type: ignore[arg-type]
     assert contrast >= 4.5  # WCAG 2.2, 1.4.3
     assert (panel == PAPER).all(axis=1).any()
-    assert (panel == colour_of(1)).all(axis=1).sum() > 50
+    assert (panel == colour_of(0)).all(axis=1).sum() > 50
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 900), (900, 1), (16, 16), (60, 80), (150, 200)])
@@ -90,7 +90,7 @@ def test_without_a_legend_the_picture_keeps_its_size() -> None:
 def test_a_class_map_of_the_original_is_scaled_to_a_reduced_picture() -> None:
     drawn = draw(plain(480, 640), (1920, 2560), classes(1920, 2560))
 
-    assert tuple(drawn[400, 320]) == colour_of(1)
+    assert tuple(drawn[400, 320]) == colour_of(0)
     assert tuple(drawn[100, 500]) == (128, 128, 128)
 
 
@@ -114,9 +114,22 @@ def test_a_share_is_written_in_per_cent_and_never_as_nothing_when_there_is_some(
 @pytest.mark.parametrize("name", ["background", "Background", "__background__", "_background_", "bg"])
 def test_a_background_is_known_by_its_usual_names(name: str) -> None:
     assert is_background(name)
-    assert mask_palette((name, "cell")) == [BLACK, colour_of(1)]
+    assert mask_palette((name, "cell")) == [BLACK, colour_of(0)]
 
 
 @pytest.mark.parametrize("name", ["", "backgrounds", "sky", "person"])
 def test_other_classes_are_not_taken_for_a_background(name: str) -> None:
     assert not is_background(name)
+
+
+def test_a_class_has_one_colour_whichever_pipeline_found_it() -> None:
+    assert mask_palette(("background", "red cell", "white cell")) == [BLACK, colour_of(0), colour_of(1)]
+    assert mask_palette(("red cell", "white cell")) == [colour_of(0), colour_of(1)]
+    # Pascal VOC counts aeroplane, bicycle, … person is its 15th; COCO's detectors begin with person, bicycle, car
+    voc = ("__background__", "aeroplane", "bicycle", "person", "tvmonitor")
+    assert mask_palette(voc) == [BLACK, colour_of(4), colour_of(1), colour_of(0), colour_of(62)]
+
+
+def test_a_class_list_of_which_some_are_everyday_things_keeps_its_own_order() -> None:
+    assert mask_palette(("road", "person", "sky")) == [colour_of(0), colour_of(1), colour_of(2)]
+    assert mask_palette(("person", "person")) == [colour_of(0), colour_of(1)]

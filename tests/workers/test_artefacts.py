@@ -133,7 +133,7 @@ def test_a_mask_read_by_pillow_has_the_class_ids_as_pixels_and_our_colours_as_pa
         assert np.array_equal(np.array(opened), classes)
         coloured = np.array(opened.convert("RGB"))
     assert (coloured[classes == 0] == 0).all()
-    assert all((coloured[classes == k] == colour_of(k)).all() for k in (1, 2, 3))
+    assert all((coloured[classes == k] == colour_of(k - 1)).all() for k in (1, 2, 3))
 
 
 def test_a_mask_has_eight_bits_a_pixel_however_few_its_classes(tmp_path: Path) -> None:

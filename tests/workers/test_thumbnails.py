@@ -124,7 +124,7 @@ def test_without_an_overlay_the_mask_is_drawn_into_the_original(tmp_path: Path) 
     assert shown is not None
     assert shown.shape == (192, 256, 3)
     assert is_near(shown[:80], RED)
-    expected = (np.array(RED) + np.array(colour_of(3))) / 2
+    expected = (np.array(RED) + np.array(colour_of(2))) / 2
     assert is_near(shown[120:], tuple(expected))
 
 
