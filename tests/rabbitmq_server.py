@@ -37,19 +37,7 @@ class RabbitServer:
         self._home = Path(tempfile.mkdtemp(prefix="rabbitmq-"))  # the cookie of the node lies here
         self._epmd: subprocess.Popen[bytes] | None = None
         self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"amqp://guest:guest@127.0.0.1:{self.port}//"
-
-    def start(self) -> None:
-        """Start, or start again on the same data and port."""
-        assert BINARY is not None
-        assert EPMD is not None
-        self.data.mkdir(parents=True, exist_ok=True)
-        (self.data / "rabbitmq.conf").write_text(CONFIG.format(port=self.port))
-        (self.data / "enabled_plugins").write_text("[].\n")
-        env = {
+        self._env = {
             **os.environ,
             "HOME": str(self._home),
             "ERL_EPMD_PORT": str(self._epmd_port),
@@ -63,16 +51,37 @@ class RabbitServer:
             # no spinning schedulers: other processes are here, too
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none",
         }
+
+    @property
+    def url(self) -> str:
+        return f"amqp://guest:guest@127.0.0.1:{self.port}//"
+
+    def start(self) -> None:
+        """Start, or start again on the same data and port."""
+        assert BINARY is not None
+        assert EPMD is not None
+        self.data.mkdir(parents=True, exist_ok=True)
+        (self.data / "rabbitmq.conf").write_text(CONFIG.format(port=self.port))
+        (self.data / "enabled_plugins").write_text("[].\n")
         with (self.data / "console.log").open("ab") as log:
             if self._epmd is None:  # else the node would leave one behind
-                self._epmd = _start([EPMD], env, log)
-            self._process = _start([BINARY], env, log)
+                self._epmd = _start([EPMD], self._env, log)
+            self._process = _start([BINARY], self._env, log)
         self._wait_until_it_answers()
 
     def kill(self) -> None:
         """End it as a power cut would: SIGKILL, nothing saved on the way out."""
         if self._process is not None:
             _kill_group(self._process)
+
+    def cut(self) -> None:
+        """Close every connection to it; OSError if it does not hear."""
+        assert BINARY is not None
+        words = [str(Path(BINARY).with_name("rabbitmqctl")), "close_all_connections", "cut"]
+        try:
+            subprocess.run(words, env=self._env, capture_output=True, timeout=30, check=True)
+        except subprocess.SubprocessError as error:
+            raise OSError(f"rabbitmqctl: {error}") from error
 
     def stop(self) -> None:
         """End it; its data stays."""

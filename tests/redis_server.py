@@ -22,9 +22,11 @@ class RedisServer:
     url: for clients, by TCP. socket_url: the same server by its unix socket, as Celery writes it.
     """
 
-    def __init__(self, data: Path, password: str | None = None) -> None:
+    def __init__(self, data: Path, password: str | None = None, binary: str | None = None) -> None:
+        """binary: another server that speaks the same, such as Valkey; default: `redis-server`."""
         self.data = data
         self.password = password
+        self._binary = binary or BINARY
         # a unix socket's path may have 107 bytes at most, pytest's temporary folders are longer
         self._folder = Path(tempfile.mkdtemp(prefix="redis-"))
         self.socket = self._folder / "redis.sock"
@@ -53,7 +55,7 @@ class RedisServer:
 
     def start(self) -> None:
         """Start, or start again on the same data, socket and port."""
-        assert BINARY is not None
+        assert self._binary is not None
         self.data.mkdir(parents=True, exist_ok=True)
         options = {
             "port": str(self.port),
@@ -69,7 +71,7 @@ class RedisServer:
             **({"requirepass": self.password} if self.password else {}),
         }
         words = [word for name, value in options.items() for word in (f"--{name}", value)]
-        self._process = subprocess.Popen([BINARY, *words], stdin=subprocess.DEVNULL, start_new_session=True)
+        self._process = subprocess.Popen([self._binary, *words], stdin=subprocess.DEVNULL, start_new_session=True)
         self._wait_until_it_answers()
 
     def kill(self) -> None:
