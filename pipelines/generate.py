@@ -12,10 +12,9 @@ Runtime's arithmetic alone, which may differ between kinds of processor in the l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import NormalDist
-from threading import Event
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ import numpy as np
 from pipelines.geometry import Fit
 from pipelines.image import Limits, Picture
 from pipelines.params import GenerateParams
-from pipelines.pipeline import Pipeline, Prepared, Source, Stopwatch, Then, named
+from pipelines.pipeline import Pipeline, Prepared, Source, Stopwatch, named
 from pipelines.results import RenderedPicture, Result
 from pipelines.seeds import LARGEST, seed_of
 from pipelines.session import Session
@@ -120,24 +119,6 @@ class Generator(Pipeline):
         found = RenderedPicture(result.found.pixels, {**facts, **result.found.facts})
         return replace(result, found=found, size=None)
 
-    def map(
-        self,
-        sources: Iterable[Source],
-        *,
-        threads: int | None = None,
-        then: Then | None = None,
-        before: Callable[[str], None] | None = None,
-        stop: Event | None = None,
-        enough: tuple[int, int] | None = None,
-        ordered: bool = True,
-        batch: int | None = None,
-    ) -> Iterator[Result]:
-        """Make many pictures; a strip is a batch of its own."""
-        size = 1 if self.params.strip else batch
-        return super().map(
-            sources, threads=threads, then=then, before=before, stop=stop, enough=enough, ordered=ordered, batch=size
-        )
-
     def warm(self, batch: int = 1) -> list[tuple[int, ...]]:
         """Run the network once for one picture and once for a batch."""
         shapes: list[tuple[int, ...]] = []
@@ -146,6 +127,9 @@ class Generator(Pipeline):
             self.session.run(tensor)
             shapes.append(tensor.shape)
         return shapes
+
+    def _together(self, batch: int | None) -> int:
+        return 1 if self.params.strip else super()._together(batch)  # a strip is a batch of its own
 
     def _class(self, seed: int) -> int:
         return self._cycle[seed % len(self._cycle)]

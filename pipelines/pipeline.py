@@ -175,7 +175,7 @@ class Pipeline:
         from pipelines.batching import map_batched
         from pipelines.threads import map_threaded
 
-        size = batch or (GPU_BATCH if self.session.on_gpu else 1)
+        size = self._together(batch)
         if size > 1 and self.card.input.batch is None:
             return map_batched(
                 self,
@@ -196,6 +196,10 @@ class Pipeline:
             return then(result, picture) if then is not None else result
 
         return map_threaded(whole_way, sources, threads=threads, stop=stop, ordered=ordered)
+
+    def _together(self, batch: int | None) -> int:
+        """How many pictures go through the network in one run. batch: what the caller of `map` asked for."""
+        return batch or (GPU_BATCH if self.session.on_gpu else 1)
 
     def warm(self, batch: int = GPU_BATCH) -> list[tuple[int, ...]]:
         """Run the network once for each shape it will commonly see, so that no picture waits for a GPU to prepare it.
