@@ -35,11 +35,20 @@ demo: $(CORE) ## take the sample photographs and drawn smears through the queue,
 	@echo "               demo-results/{portrait,generate}/pictures/"
 	@echo "The reports:   demo-results/{classify,detect,instances,portrait,segment,smears-detect,generate}/report.html"
 
+# The tests of single parts run beside each other; those of whole journeys, which start servers and workers and kill
+# them, one after the other. ARGS may leave one half without a test (exit status 5), but not both.
+define pytest
+	@run() { echo "$(BIN)/python -m pytest $$*"; $(BIN)/python -m pytest "$$@" $(ARGS); }; \
+	run $(1) --ignore=tests/system --numprocesses=auto --maxprocesses=4 --dist=loadfile; parts=$$?; \
+	run $(1) tests/system; journeys=$$?; \
+	test $$parts = 5 && exit $$journeys; test $$journeys = 5 && exit $$parts; exit $$((parts + journeys))
+endef
+
 test: $(ALL) ## run all tests but the long ones; needs no root, no docker, no network
-	$(BIN)/python -m pytest -m "not heavy" $(ARGS)
+	$(call pytest,-m "not heavy")
 
 test-all: $(ALL) ## run all tests, the minutes-long ones too
-	$(BIN)/python -m pytest $(ARGS)
+	$(call pytest)
 
 lint: $(ALL) ## check style, format and types
 	$(BIN)/ruff check .
