@@ -52,6 +52,7 @@ class MemoryStore(Store):
         self._looked_after: dict[str, set[str]] = {}
         self._waiting: dict[tuple[str, str], dict[str, float]] = {}  # queue, priority → member → since
         self._later: dict[str, dict[str, float]] = {}
+        self._finished: dict[str, dict[int, int]] = {}  # queue → minute → images
 
     def create(self, job: str, *, queue: str | None = None, priority: Priority = "normal") -> None:
         """See `Store`."""
@@ -104,6 +105,7 @@ class MemoryStore(Store):
             found.held_up = None
             for code, count in failed_by_code.items():
                 found.failed[code] = found.failed.get(code, 0) + count
+            self.count_finished(found.queue, ok + sum(failed_by_code.values()))
             return True
 
     def take_back(self, job: str, shard: str, attempt: str = "", pause: float = 0.0) -> str | None:
@@ -235,6 +237,19 @@ class MemoryStore(Store):
         with self._lock:
             since = {priority: self._waiting.get((queue, priority), {}).values() for priority in PRIORITIES}
             return {priority: max(0.0, self._clock() - min(each)) for priority, each in since.items() if each}
+
+    def count_finished(self, queue: str, images: int) -> None:
+        """See `Store`."""
+        with self._lock:
+            minute, before = int(self._clock() // 60), self._finished.get(queue, {})
+            kept = {m: count for m, count in before.items() if m > minute - 60}
+            self._finished[queue] = {**kept, minute: kept.get(minute, 0) + images}
+
+    def finished_by_minute(self, queue: str) -> list[int]:
+        """See `Store`."""
+        with self._lock:
+            minute, found = int(self._clock() // 60), self._finished.get(queue, {})
+            return [found.get(m, 0) for m in range(minute - 59, minute + 1)]
 
     def due(self, queue: str) -> list[str]:
         """See `Store`."""

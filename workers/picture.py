@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,17 +61,24 @@ def ask(app: Celery, store: JobStore, queue: str, spec: JobSpec, image: str | Pa
     """
     from kombu.exceptions import OperationalError
 
+    message, waiting = _message(spec, image), waiting_key(queue, "high")
     try:
-        message = _message(store, queue, spec, image, timeout)
-        waiting = waiting_key(queue, "high")
+        if isinstance(image, bytes):
+            store.redis.set(upload_key(queue, spec), image, ex=int(timeout) + _KEPT_SECONDS)
         store.redis.zadd(waiting, {waiting_member(spec): time.time()})
         store.redis.expire(waiting, KEEP_SECONDS)
         app.send_task(
             TASK_PICTURE, args=[message.model_dump(mode="json")], queue=queue_for(queue, "high"), expires=timeout
         )
+        return _answer(store, queue, spec, message.name, timeout)
     except (redis.RedisError, OperationalError) as error:
         raise BrokerError(f"the broker went away while a picture was sent ({error})") from error
-    return _answer(store, queue, spec, message.name, timeout)
+    finally:  # nobody waits any more; what can't be said now expires
+        with suppress(redis.RedisError):
+            pipe = store.redis.pipeline()
+            pipe.zrem(waiting, waiting_member(spec))
+            pipe.delete(upload_key(queue, spec))
+            pipe.execute()
 
 
 def waiting_member(spec: JobSpec) -> str:
@@ -83,9 +91,9 @@ def reply_key(queue: str, spec: JobSpec) -> str:
     return f"pixelmill-service:{queue}:reply:{spec.job}"
 
 
-def upload_key(queue: str, sha256: str) -> str:
+def upload_key(queue: str, spec: JobSpec) -> str:
     """Where a picture's bytes are."""
-    return f"pixelmill-service:{queue}:upload:{sha256}"
+    return f"pixelmill-service:{queue}:upload:{spec.job}"
 
 
 def reply(store: JobStore, queue: str, spec: JobSpec, answer: dict[str, Any]) -> None:
@@ -97,14 +105,13 @@ def reply(store: JobStore, queue: str, spec: JobSpec, answer: dict[str, Any]) ->
     pipe.execute()
 
 
-def _message(store: JobStore, queue: str, spec: JobSpec, image: str | Path | bytes, timeout: float) -> Picture:
+def _message(spec: JobSpec, image: str | Path | bytes) -> Picture:
     if not isinstance(image, bytes):
         path = os.path.abspath(os.path.expanduser(image))  # noqa: PTH100, PTH111 - must not raise for ~name.jpg
         return Picture(spec=spec, name=Path(path).name, path=path)
     if len(image) > LARGEST_UPLOAD:
         raise SourceError(f"a picture of {len(image):,} bytes is larger than {LARGEST_UPLOAD:,}: give its path")
     sha256 = hashlib.sha256(image).hexdigest()
-    store.redis.set(upload_key(queue, sha256), image, ex=int(timeout) + _KEPT_SECONDS)
     return Picture(spec=spec, name=sha256, upload=sha256)
 
 

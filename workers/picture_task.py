@@ -52,6 +52,7 @@ def picture(message: dict[str, Any]) -> None:
     line = result.to_json()
     metrics.image_done(spec.pipeline, line)
     reply(store, config.queue, spec, {"line": {**line, **about}})
+    store.count_finished(config.queue, 1)
 
 
 def _attempt(message: Picture, store: JobStore, queue: str, roots: tuple[Path, ...]) -> tuple[Result, str | None]:
@@ -70,7 +71,7 @@ def _attempt(message: Picture, store: JobStore, queue: str, roots: tuple[Path, .
             trouble = "the file lies outside the folders this worker may read"
             return _failed(message.name, "outside_roots", trouble), pipeline.session.provider
         return pipeline((message.name, path)), pipeline.session.provider
-    data = store.redis.execute_command("GET", upload_key(queue, str(message.upload)), **{NEVER_DECODE: []})
+    data = store.redis.execute_command("GET", upload_key(queue, message.spec), **{NEVER_DECODE: []})
     if data is None:
         return _failed(message.name, "not_found", "its bytes are not in the store any more"), pipeline.session.provider
     return pipeline((message.name, data)), pipeline.session.provider

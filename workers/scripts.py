@@ -14,7 +14,7 @@ end
 local function member(shard) return string.match(KEYS[1], '{(.*)}') .. ' ' .. shard end
 local function place(kind)
   local head = redis.call('HMGET', KEYS[1], 'queue', 'priority')
-  if kind == 'later' then return 'pixelmill-service:' .. (head[1] or 'pixelmill') .. ':later' end
+  if kind ~= 'waiting' then return 'pixelmill-service:' .. (head[1] or 'pixelmill') .. ':' .. kind end
   return 'pixelmill-service:' .. (head[1] or 'pixelmill') .. ':waiting:' .. (head[2] or 'normal')
 end
 local function wait(shard, kind, score, seconds)
@@ -31,6 +31,21 @@ local function holds(shard, attempt)
   return live and cjson.decode(live).attempt == attempt
 end
 """
+
+_COUNT = """
+local function count(key, images)
+  local minute = math.floor(redis.call('TIME')[1] / 60)
+  if redis.call('HINCRBY', key, minute, images) == images then -- a new minute: older ones go
+    for _, kept in ipairs(redis.call('HKEYS', key)) do
+      if tonumber(kept) <= minute - 60 then redis.call('HDEL', key, kept) end
+    end
+  end
+  redis.call('EXPIRE', key, 3660)
+end
+"""
+
+# images: count them as finished in this minute; the key is the service's
+COUNT = _COUNT + "count(KEYS[1], tonumber(ARGV[1]))\n"
 
 # shard, message, seconds to keep
 OPEN = (
@@ -78,6 +93,7 @@ return 'ok'
 # shard, attempt, ok, JSON of failures by code
 FINISH = (
     _SERVICE
+    + _COUNT
     + """
 if not holds(ARGV[1], ARGV[2]) then return 0 end
 wait_no_more(ARGV[1])
@@ -88,9 +104,12 @@ redis.call('HDEL', KEYS[5], ARGV[1])
 redis.call('HDEL', KEYS[7], ARGV[1])
 redis.call('HDEL', KEYS[1], 'held_up', 'held_up_since')
 redis.call('HINCRBY', KEYS[1], 'ok', ARGV[3])
-for code, count in pairs(cjson.decode(ARGV[4])) do
-  redis.call('HINCRBY', KEYS[6], code, count)
+local images = tonumber(ARGV[3])
+for code, failed in pairs(cjson.decode(ARGV[4])) do
+  redis.call('HINCRBY', KEYS[6], code, failed)
+  images = images + failed
 end
+if images > 0 then count(place('finished'), images) end
 return 1
 """
 )

@@ -145,6 +145,13 @@ class Store(Protocol):
         """For how many seconds the oldest waiting shard has waited, by priority; without those where none waits."""
         ...
 
+    def count_finished(self, queue: str, images: int) -> None:
+        """Count images that were finished outside of a job; those of a shard count when it ends."""
+
+    def finished_by_minute(self, queue: str) -> list[int]:
+        """Images finished in each of the last sixty minutes, the current one last."""
+        ...
+
     def due(self, queue: str) -> list[str]:
         """The `job shard` of those whose pause is over; they stay until `wait` lets them wait."""
         ...

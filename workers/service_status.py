@@ -38,6 +38,7 @@ class ServiceStatus:
 
     waiting, oldest_seconds: shards in the queue by priority, and since when the oldest of them waits.
     images_per_second: of the running jobs, each since it was submitted.
+    finished_by_minute: images finished, in jobs or singly, in each of the last sixty minutes, the current one last.
     failed_by_code: images of the last `jobs_counted` jobs.
     """
 
@@ -50,6 +51,7 @@ class ServiceStatus:
     oldest_seconds: Mapping[str, float]
     running: tuple[Status, ...]
     images_per_second: float
+    finished_by_minute: tuple[int, ...]
     failed_by_code: Mapping[str, int]
     jobs_counted: int
 
@@ -88,6 +90,7 @@ def service_status(registry: Registry, queue: str, broker: str | None = None) ->
         oldest_seconds={key: round(value, 1) for key, value in store.oldest_waiting(queue).items()},
         running=tuple(running),
         images_per_second=round(sum(status.images_per_second for status in running), 2),
+        finished_by_minute=tuple(store.finished_by_minute(queue)),
         failed_by_code=failed,
         jobs_counted=len(known),
     )

@@ -62,6 +62,7 @@ class JobStore(Store):
         self._take_back = self.redis.register_script(scripts.TAKE_BACK)
         self._note_death = self.redis.register_script(scripts.NOTE_DEATH)
         self._wait = self.redis.register_script(scripts.WAIT)
+        self._count = self.redis.register_script(scripts.COUNT)
         self._end = self.redis.register_script(scripts.END)
 
     def ping(self) -> None:
@@ -172,6 +173,18 @@ class JobStore(Store):
         (seconds, micros), since = pipe.execute()
         return None if since is None else max(0.0, float(seconds + micros / 1e6 - since))
 
+    def count_finished(self, queue: str, images: int) -> None:
+        """Count images that were finished outside of a job."""
+        self._count(keys=[finished_key(queue)], args=[images])
+
+    def finished_by_minute(self, queue: str) -> list[int]:
+        """Images finished in each of the last sixty minutes, the current one last."""
+        pipe = self.redis.pipeline()
+        pipe.time()
+        pipe.hgetall(finished_key(queue))
+        (seconds, _), found = pipe.execute()
+        return [int(found.get(str(minute), 0)) for minute in range(seconds // 60 - 59, seconds // 60 + 1)]
+
     def due(self, queue: str) -> list[str]:
         """The `job shard` of those whose pause is over; they stay until `wait` lets them wait."""
         seconds, micros = self.redis.time()
@@ -273,3 +286,8 @@ def waiting_key(queue: str, priority: str) -> str:
 def later_key(queue: str) -> str:
     """Sorted set of `job shard` by the time from which each may run again."""
     return f"pixelmill-service:{queue}:later"
+
+
+def finished_key(queue: str) -> str:
+    """Hash of the images finished, by minute since 1970; an hour of them."""
+    return f"pixelmill-service:{queue}:finished"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -76,6 +77,8 @@ def test_the_service_tells_how_it_is(client: Client, url: str, place: Path, outp
 
     while_it_runs = json.loads(command(url, "status", "--json").stdout)
     client.cancel(job)
+    finished = client.status(job).finished
+    counted = until(lambda: client.service().finished_by_minute, "the service counts")
     said = command(url, "status").stdout
 
     assert [one["job"] for one in while_it_runs["running"]] == [job]
@@ -88,6 +91,9 @@ def test_the_service_tells_how_it_is(client: Client, url: str, place: Path, outp
     assert "shards waiting: 0 high, 0 normal, 0 bulk" in said
     assert "none runs" in said
     assert ", CPUExecutionProvider, in " in said
+    assert len(counted) == 60
+    assert sum(counted) >= finished > 0
+    assert re.search(r"hour +[\d,]+ images, at most [\d,]+ a minute +.*[▁-█]", said)
 
 
 @pytest.mark.parametrize("verb", ["status", "watch", "results", "cancel", "retry"])

@@ -14,7 +14,7 @@ from workers.errors import QueueFullError
 from workers.jobs import new_job_id
 from workers.memory_store import MemoryStore
 from workers.seam import Store
-from workers.store import JobStore
+from workers.store import JobStore, finished_key
 
 SHARD = "00000000"
 LONG, SHORT = 60.0, 0.05
@@ -279,3 +279,44 @@ def test_who_holds_a_shard_and_what_serves_are_known(store: Store, job: str) -> 
     assert store.holder(job, SHARD) == "one"
     assert store.progress(job).provider == "CPUExecutionProvider"
     assert store.messages(job) == {SHARD: "the message"}
+
+
+def test_finished_images_are_counted_by_minute_each_once(store: Store, job: str) -> None:
+    store.begin(job, SHARD, "first", SHORT)
+    store.beat(job, SHARD, "first", SHORT, 3, 1)
+    until(lambda: store.expired(job))
+    store.take_back(job, SHARD)
+    store.begin(job, SHARD, "second", LONG)
+    late = store.finish(job, SHARD, "first", 4, {})
+    store.finish(job, SHARD, "second", 4, {"truncated": 2})
+    store.count_finished(QUEUE, 1)
+
+    minutes = store.finished_by_minute(QUEUE)
+
+    assert not late
+    assert len(minutes) == 60
+    assert sum(minutes) == sum(minutes[-2:]) == 7  # the minute may have ended meanwhile
+    assert sum(store.finished_by_minute("another")) == 0
+
+
+def test_an_hour_of_finished_images_is_kept_and_no_more() -> None:
+    now = 7200.0
+    store = MemoryStore(lambda: now)
+    for _ in range(90):
+        store.count_finished(QUEUE, 1)
+        now += 60
+
+    assert store.finished_by_minute(QUEUE) == [1] * 59 + [0]
+
+
+def test_the_server_keeps_an_hour_of_finished_images_and_no_more(broker: EmbeddedBroker) -> None:
+    store = JobStore(broker.url)
+    store.redis.flushall()
+    minute = store.redis.time()[0] // 60
+    store.redis.hset(finished_key(QUEUE), mapping={str(minute - ago): 5 for ago in range(30, 90)})
+
+    store.count_finished(QUEUE, 1)
+
+    assert set(map(int, store.redis.hkeys(finished_key(QUEUE)))) >= set(range(minute - 58, minute - 29))
+    assert min(map(int, store.redis.hkeys(finished_key(QUEUE)))) >= minute - 59
+    assert 3600 < store.redis.ttl(finished_key(QUEUE)) <= 3660

@@ -44,10 +44,13 @@ Off loopback every request needs a token: `pixelmill tokens add NAME` makes one.
 @click.option("--allow-origin", "origins", multiple=True, help="Page on another host that may ask; may be repeated.")
 @click.option("--max-body", default=1024, show_default=True, type=click.IntRange(1), help="MB of one request.")
 @click.option("--max-files", default=1000, show_default=True, type=click.IntRange(1, 100_000), help="In one request.")
+@click.option(
+    "--max-waiting", default=64, show_default=True, type=click.IntRange(1, 1000), help="Pictures in `predict`."
+)
 @click.option("--rate", default=50.0, show_default=True, type=click.FloatRange(0.1), help="Requests/s of one caller.")
 def serve(
     host: str, port: int, embedded: bool, data: Path, roots: tuple[Path, ...], tokens: bool | None,
-    hosts: tuple[str, ...], origins: tuple[str, ...], max_body: int, max_files: int, rate: float,
+    hosts: tuple[str, ...], origins: tuple[str, ...], max_body: int, max_files: int, max_waiting: int, rate: float,
 ) -> None:  # fmt: skip
     """Serve the HTTP API and the page until Ctrl-C."""
     from workers.errors import BrokerError
@@ -69,6 +72,7 @@ def serve(
         origins=origins,
         max_body=max_body * 10**6,
         max_files=max_files,
+        max_waiting=max_waiting,
         rate=rate,
     )
     serve_until_stopped(config, host, port, embedded=embedded)

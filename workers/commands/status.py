@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +12,9 @@ from workers.commands.job_words import broker_option, client_for, images, reason
 
 if TYPE_CHECKING:
     from workers.service_status import ServiceStatus
+
+
+_BARS = "▁▂▃▄▅▆▇█"
 
 
 @click.command(
@@ -38,6 +42,12 @@ def status(job: str | None, broker: str | None, as_json: bool) -> None:
         click.echo(json.dumps(service.to_json(), indent=2) if as_json else _say_service(service))
 
 
+def bars(counts: Sequence[int]) -> str:
+    """Numbers as a row of bars, one character each, as high as their share of the largest; empty for zeros alone."""
+    most = max(counts, default=0)
+    return "".join(" " if not n else _BARS[(n * len(_BARS) - 1) // most] for n in counts) if most else ""
+
+
 def _say_service(service: ServiceStatus) -> str:
     lines = [f"broker   {service.broker}, {service.server}, {service.memory_mb:.1f} MB"]
     for worker in service.workers:
@@ -58,6 +68,8 @@ def _say_service(service: ServiceStatus) -> str:
     if not service.running:
         lines.append("job      none runs")
     lines.append(f"speed    {service.images_per_second:.1f} images/s over the running jobs")
+    hour = service.finished_by_minute
+    lines.append(f"hour     {sum(hour):,} images, at most {max(hour):,} a minute  {bars(hour)}".rstrip())
     failed = reasons(service.failed_by_code) or "none"
     lines.append(f"failed   {failed}, in the last {service.jobs_counted:,} jobs")
     return "\n".join(lines)

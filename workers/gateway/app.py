@@ -18,6 +18,7 @@ from workers.gateway.events import Watchers
 from workers.gateway.metrics import add_metrics
 from workers.gateway.problems import PROBLEMS, Problem, add_handlers
 from workers.gateway.records import Records
+from workers.gateway.room import Room
 from workers.gateway.uploads import BodyLimit
 
 SITE = Path(__file__).parent / "site"
@@ -44,13 +45,14 @@ def make_app(config: GatewayConfig, client: Client) -> FastAPI:
         openapi_url="/v1/openapi.json",
         responses=PROBLEMS,
     )
-    app.state.desk = Desk(config, client, Records(config.data), Doorkeeper(config), Watchers(client))
+    room = Room(client, config.max_waiting)
+    app.state.desk = Desk(config, client, Records(config.data), Doorkeeper(config), Watchers(client), room)
     add_handlers(app)
     for router in (jobs.router, pictures.router, predict.router, catalogue.router):
         app.include_router(router)
     add_metrics(app)
     _add_site(app)
-    app.add_middleware(BodyLimit, most=config.max_body)
+    app.add_middleware(BodyLimit, most=config.max_body, idle=config.idle)
     if config.origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=list(config.origins), allow_methods=["GET", "POST", "DELETE"],

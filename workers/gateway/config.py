@@ -14,7 +14,8 @@ class GatewayConfig:
     references: folders from which jobs may name inputs by path; none: only uploads.
     tokens: whether a bearer token is asked for. hosts: names the gateway answers to; empty: any.
     max_body: bytes of one request. max_files: uploads in one request. max_file: bytes of one upload.
-    max_waiting: pictures waiting in front above which `predict` answers 503. rate: requests a second for one caller,
+    max_waiting: pictures `predict` waits for at once, and that may wait in the service; above, it answers 503.
+    idle: seconds without a byte after which a request's body is given up. rate: requests a second for one caller,
     ten times as many in a burst. origins: of pages on other hosts that may ask; empty: none.
     deadline: longest seconds a `predict` may wait.
     """
@@ -27,6 +28,7 @@ class GatewayConfig:
     max_files: int = 1000
     max_file: int = 256 * 2**20
     max_waiting: int = 64
+    idle: float = 60.0
     rate: float = 50.0
     origins: tuple[str, ...] = ()
     deadline: float = 120.0

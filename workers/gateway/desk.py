@@ -13,6 +13,7 @@ from workers.gateway.callers import Caller, Doorkeeper
 from workers.gateway.config import GatewayConfig
 from workers.gateway.events import Watchers
 from workers.gateway.records import Records
+from workers.gateway.room import Room
 from workers.gateway.tokens import Scope
 
 
@@ -25,6 +26,7 @@ class Desk:
     records: Records
     door: Doorkeeper
     watchers: Watchers
+    room: Room
 
 
 def desk_of(request: Request) -> Desk:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import time
+from asyncio import timeout
+from functools import partial
 from typing import Annotated, Any
 
-from anyio.to_thread import run_sync
 from fastapi import APIRouter, Query, Request
 from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect
@@ -14,14 +14,13 @@ from starlette.requests import ClientDisconnect
 from pipelines.errors import ParameterError
 from workers.gateway.asked import check_harmless
 from workers.gateway.desk import AtDesk, Desk, Submitter
-from workers.gateway.problems import Problem, busy
+from workers.gateway.problems import Problem
 from workers.gateway.uploads import read_form
 from workers.journal import Line
 from workers.picture import LARGEST_UPLOAD
 
 router = APIRouter(prefix="/v1", tags=["predict"])
 
-_LOOK_SECONDS = 0.5
 _BODY = {
     "requestBody": {
         "required": True,
@@ -57,9 +56,13 @@ async def predict(
         raise Problem(422, "bad_parameter", f"deadline: at most {desk.config.deadline:g} s, this one {deadline:g}")
     asked = _params(params)
     check_harmless(pipeline, model, asked)
-    _refuse_if_busy(desk)
-    data = await _picture(request)
-    line = await run_sync(_ask, desk, pipeline, data, asked, model, deadline)
+    async with desk.room.place():
+        try:
+            async with timeout(deadline):
+                data = await _picture(request)
+        except TimeoutError:
+            raise Problem(408, "too_slow", f"the picture was not here within {deadline:g} s") from None
+        line = await desk.room.wait(partial(_ask, desk, pipeline, data, asked, model, deadline))
     if line["status"] != "ok":
         error = line.get("error") or {}
         raise Problem(422, str(error.get("code", "failed")), str(error.get("message", "no result")))
@@ -112,25 +115,3 @@ def _params(text: str) -> dict[str, Any]:
     if not isinstance(params, dict):
         raise ParameterError(f"params is no JSON object, it is a {type(params).__name__}")
     return params
-
-
-class _Depth:
-    """How many pictures wait in front, asked no more often than `_LOOK_SECONDS`."""
-
-    def __init__(self) -> None:
-        self._seen, self._when = 0, -_LOOK_SECONDS
-
-    def of(self, desk: Desk) -> int:
-        now = time.monotonic()
-        if now - self._when >= _LOOK_SECONDS:
-            self._seen, self._when = desk.client.waiting()["high"], now
-        return self._seen
-
-
-_depth = _Depth()
-
-
-def _refuse_if_busy(desk: Desk) -> None:
-    waiting = _depth.of(desk)
-    if waiting > desk.config.max_waiting:
-        raise busy("queue_full", f"{waiting} pictures wait already: ask again in a moment")

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import unicodedata
+from asyncio import timeout
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,27 +25,37 @@ _DRAINED = 16 * 2**20  # bytes of a refused body that are read on: a client that
 
 
 class BodyLimit:
-    """Middleware that ends a request whose body is larger than allowed, whatever its headers say."""
+    """Middleware that ends a request whose body is larger than allowed, too slow, or packed."""
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
-        """Wrap an application. most: bytes."""
-        self._app, self._most = app, most
+    def __init__(self, app: ASGIApp, most: int, idle: float) -> None:
+        """Wrap an application. most: bytes. idle: seconds without any."""
+        self._app, self._most, self._idle = app, most, idle
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Count what comes in."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        length = dict(scope["headers"]).get(b"content-length", b"0")
+        headers = dict(scope["headers"])
+        if headers.get(b"content-encoding", b"identity").strip().lower() not in (b"", b"identity"):
+            await _drain(receive)
+            await self._packed().response()(scope, receive, send)
+            return
+        length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._most:
             await _drain(receive)
             await self._too_large().response()(scope, receive, send)
             return
-        seen = 0
+        seen, more = 0, True
 
         async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, more
+            try:
+                async with timeout(self._idle if more else None):  # behind the body comes only the client's leaving
+                    message = await receive()
+            except TimeoutError:
+                raise self._too_slow() from None
+            more = message.get("more_body", False)
             seen += len(message.get("body", b""))
             if seen > self._most:
                 await _drain(receive)
@@ -52,6 +63,15 @@ class BodyLimit:
             return message
 
         await self._app(scope, counted, send)
+
+    def _packed(self) -> Problem:
+        detail = "a packed body may be a thousand times larger than it says: send it as it is, without Content-Encoding"
+        return Problem(415, "unsupported_encoding", detail, {"Accept-Encoding": "identity", "Connection": "close"})
+
+    def _too_slow(self) -> Problem:
+        return Problem(
+            408, "too_slow", f"no byte came for {self._idle:g} s: send the request again", {"Connection": "close"}
+        )
 
     def _too_large(self) -> Problem:
         return Problem(

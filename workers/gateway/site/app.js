@@ -29,6 +29,8 @@ async function attempt(work) {
   }
 }
 
+const counted = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
+
 function view(name) {
   main.replaceChildren(document.getElementById(`view-${name}`).content.cloneNode(true));
   return Object.fromEntries([...main.querySelectorAll("[data-ref]")].map((one) => [one.dataset.ref, one]));
@@ -314,7 +316,7 @@ async function showJobs(signal) {
 async function showService(signal) {
   const refs = view("service");
   const draw = async () => {
-    const [now, jobs] = await Promise.all([json("/v1/service", { signal }), json("/v1/jobs?limit=200", { signal })]);
+    const now = await json("/v1/service", { signal });
     const running = Array.isArray(now.running) ? now.running.length : now.running;
     const waiting = Object.values(now.waiting).reduce((sum, one) => sum + one, 0);
     refs.cards.replaceChildren(...[["Broker", now.server], ["Workers", now.workers.length], ["Running jobs", running],
@@ -328,7 +330,7 @@ async function showService(signal) {
       make("td", { textContent: `${Math.round(one.memory_mb)} MB` }),
       make("td", { textContent: [...new Set(one.loaded.map((model) => model.model))].join(", ") || "none yet" }),
       make("td", { textContent: [...new Set(one.loaded.map((model) => model.provider))].join(", ") }))));
-    chart(refs.chart, jobs);
+    chart(refs, now.finished_by_minute);
   };
   await draw();
   every(2000, signal, draw);
@@ -344,26 +346,17 @@ function bars(place, rows, none = "empty") {
   }));
 }
 
-// A job's pictures are spread evenly over its time: good enough to see when something was done, and how much.
-function chart(place, jobs) {
-  const minutes = new Array(60).fill(0);
-  const now = Date.now();
-  for (const one of jobs) {
-    const begun = Date.parse(one.created), ended = one.ended ? Date.parse(one.ended) : now;
-    const each = (one.finished - one.kept) / Math.max(1, Math.ceil((ended - begun) / 60000));
-    for (let time = begun; time <= Math.max(begun, ended - 1); time += 60000) {
-      const ago = Math.floor((now - time) / 60000);
-      if (ago >= 0 && ago < 60) minutes[59 - ago] += each;
-    }
-  }
-  const most = Math.max(1, ...minutes);
-  place.replaceChildren(...minutes.map((count) => {
-    const bar = make("i");
-    bar.style.height = `${(100 * count) / most}%`;
+// One bar a minute; the last one is the minute that runs.
+function chart(refs, minutes) {
+  const most = Math.max(...minutes), whole = minutes.reduce((sum, one) => sum + one, 0);
+  refs.hour.textContent = whole ? `${counted(whole, "picture")}, at most ${most.toLocaleString("en")} a minute` : "No picture in the last hour.";
+  refs.chart.hidden = refs.axis.hidden = !whole;
+  refs.chart.replaceChildren(...minutes.map((count, index) => {
+    const bar = make("i", { title: `${59 - index} min ago: ${count}` });
+    bar.style.height = `${(100 * count) / (most || 1)}%`;
     return bar;
   }));
-  place.setAttribute("aria-label", `${Math.round(minutes.reduce((sum, one) => sum + one, 0))} pictures in the last hour, ` +
-    `at most ${Math.round(most)} a minute`);
+  refs.chart.setAttribute("aria-label", refs.hour.textContent);
 }
 
 function every(pause, signal, work) {
