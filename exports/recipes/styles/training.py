@@ -1,0 +1,145 @@
+"""The training of one network for four styles: seeded, and taken up again where it was cut off."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from exports.networks.many_styles import ManyStyles
+from exports.optimise.losses import total_variation
+from exports.recipes.styles import losses
+from exports.recipes.styles.data import crops, painting
+from exports.recipes.torch_training import follow, save
+from pipelines.types import Image
+
+CHANNELS = 16
+BLOCKS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """A painting to learn from. file: below `styles/`; side: of the painting's shorter side, pixels, which sets how
+    large its strokes are; weight: of the style loss against the content loss.
+    """
+
+    file: str
+    side: int
+    weight: float
+
+
+STYLES = {
+    "style-wave": Style("wave.jpg", 384, 1.5),
+    "style-scream": Style("the_scream.jpg", 384, 1.5),
+    "style-shipwreck": Style("the_shipwreck_of_the_minotaur.jpg", 384, 1.5),
+    "style-udnie": Style("udnie.jpg", 384, 1.5),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """steps: each takes a crop for every style. sides: of the crops in pixels, and from which share of the steps on.
+    rate: Adam's at its highest. climb: steps in which the weight of the style grows to its full. smooth: weight of the
+    total variation. memory: of the average that ships. keep: steps between two checkpoints.
+    """
+
+    steps: int = 2800
+    sides: tuple[tuple[float, int], ...] = ((0.0, 128), (0.4, 192), (0.85, 256))
+    rate: float = 2e-3
+    climb: int = 600
+    smooth: float = 10.0
+    memory: float = 0.995
+    keep: int = 100
+    seed: int = 0
+
+
+def fit(network: ManyStyles, judge: losses.LossNetwork, pictures: list[Image], paintings: Path, plan: Plan,
+        scratch: Path) -> Path:  # fmt: skip
+    """Train, or go on where an earlier call in the same folder was cut off.
+
+    Returns the file of averaged weights, a state dict of the network; one that is finished is not trained again.
+    """
+    scratch.mkdir(parents=True, exist_ok=True)
+    last, done = scratch / "last.pt", scratch / "weights.pt"
+    if done.exists():
+        return done
+    network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    wanted = {name: losses.wanted_style(judge, painting(paintings / s.file, s.side)) for name, s in STYLES.items()}
+    optimizer = torch.optim.Adam(network.parameters(), plan.rate)
+    average = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    first = 0
+    if last.exists():
+        state = torch.load(last, weights_only=True)
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        average, first = state["average"], state["step"]
+    start, seen = time.perf_counter(), []
+    for step in range(first, plan.steps):
+        random = np.random.default_rng([plan.seed, step])
+        for group in optimizer.param_groups:
+            group["lr"] = plan.rate * _share(step, plan.steps)
+        side = [side for share, side in plan.sides if step >= share * plan.steps][-1]
+        strength = max(0.1, min(1.0, (step + 1) / plan.climb))  # first what to keep, then how to paint it
+        optimizer.zero_grad()
+        terms = {}
+        for name, style in STYLES.items():
+            photographs = crops(pictures, 1, side, random).contiguous(memory_format=torch.channels_last)
+            parts = _judged(network, judge, photographs, name, wanted[name], random)
+            value = parts[0] + strength * style.weight * parts[1] + plan.smooth * parts[2]
+            value.backward()  # type: ignore[no-untyped-call]
+            terms[name] = [part.item() for part in parts]
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0)
+        optimizer.step()
+        follow(average, network, min(plan.memory, (1 + step) / (10 + step)))
+        seen.append(list(terms.values()))
+        if (step + 1) % plan.keep == 0 or step + 1 == plan.steps:
+            _say(step + 1, np.array(seen).mean(0), time.perf_counter() - start)
+            start, seen = time.perf_counter(), []
+            save({"network": network.state_dict(), "optimizer": optimizer.state_dict(), "average": average,
+                  "step": step + 1}, last)  # fmt: skip
+    save({name: tensor.contiguous() for name, tensor in average.items()}, done)
+    return done
+
+
+def start(network: ManyStyles) -> ManyStyles:
+    """Let a network's first pictures be nearly grey: from wild colours it needs a hundred steps to come back."""
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if name.endswith("up.7.weight"):
+                parameter.mul_(0.1)
+            elif name.endswith("up.7.bias"):
+                parameter.fill_(0.5)
+    return network
+
+
+def _judged(network: ManyStyles, judge: losses.LossNetwork, photographs: Tensor, style: str,
+            wanted: dict[int, Tensor], random: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Content, style and smoothness of photographs repainted in a style."""
+    # the loss network looks at every second pixel only: without a shift it never sees what stands between them
+    top, left = random.integers(2, size=2).tolist()
+    with torch.autocast("cpu", torch.bfloat16):
+        painted = network(photographs, style)
+        maps = judge(painted[..., top:, left:])
+        with torch.no_grad():
+            there = judge(photographs[..., top:, left:])
+    content = losses.content_distance(maps, there)
+    return content, losses.style_distance(maps, wanted), total_variation(painted.float())
+
+
+def _share(step: int, steps: int) -> float:
+    """Of the highest rate: a short climb, level, then down to nothing over the last third."""
+    left = (steps - step) / (steps / 3)
+    return min(1.0, (step + 1) / 50) * (1.0 if left > 1 else (1 - math.cos(math.pi * left)) / 2)
+
+
+def _say(step: int, means: np.ndarray[tuple[int, ...], np.dtype[np.float64]], seconds: float) -> None:
+    said = "; ".join(
+        f"{name} content {row[0]:.3f} style {row[1]:.4f} steps {row[2]:.4f}"
+        for name, row in zip(STYLES, means, strict=True)
+    )
+    print(f"step {step}: {said}; {seconds:.0f} s", flush=True)
