@@ -46,7 +46,7 @@ def gather(inputs: Input | Sequence[Input], output: Path, config: Settings) -> t
     paths: list[str] = []
     for one in inputs:
         if not is_uri(one):
-            paths += [store.keep(one)] if isinstance(one, bytes) else _paths(str(one))
+            paths += [store.keep(one)] if isinstance(one, bytes) else paths_of(str(one))
     uris = [str(one) for one in inputs if is_uri(one)]
     if uris:
         from workers.uris import fetch_all
@@ -60,7 +60,7 @@ def is_uri(one: Input) -> bool:
     return isinstance(one, str) and _URI.match(one) is not None and not os.path.lexists(one)
 
 
-def _paths(text: str) -> list[str]:
+def paths_of(text: str) -> list[str]:
     """The files that an entry of a sequence means; a file is taken at its word, so a missing one becomes a failure."""
     path = Path(text)
     if path.suffix.lower() in LIST_SUFFIXES or path.is_dir() or (not path.exists() and any(c in text for c in "*?[")):

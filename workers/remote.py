@@ -15,25 +15,33 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import mimetypes
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlencode, urlsplit
 
+from pipelines.card import Provider
 from pipelines.errors import ParameterError
+from workers.deadline import When, seconds_left
 from workers.errors import BrokerError, JobError, QueueFullError, SourceError, UnknownJobError, WaitTimeoutError
+from workers.folder import Source
 from workers.inputs import Input
 from workers.journal import Line
 from workers.queues import Priority
+from workers.sending import Form, as_fields, files_of, in_words
 from workers.status import ENDED, Status
 
-_CHUNK = 1 << 18
+if TYPE_CHECKING:
+    from workers.service_status import ServiceStatus
+
 _POLL_SECONDS = 0.2
 _TIMEOUT_S = 60.0
+_LONGEST = 24 * 3600.0
+_MOST_LISTED = 200
 _ERRORS: dict[str, type[JobError]] = {
     "unknown_job": UnknownJobError,
     "queue_full": QueueFullError,
@@ -56,39 +64,57 @@ class RemoteClient:
         self._base = parts.path.rstrip("/")
         self._token = token or os.environ.get("PIXELMILL_TOKEN")
 
+    def ping(self) -> None:
+        """Raise BrokerError if the gateway, or the service behind it, does not answer."""
+        self.service()
+
     def submit(
         self,
         pipeline: str,
-        inputs: Input | Sequence[Input],
+        inputs: Input | Sequence[Input] | Source,
         *,
+        output: str | Path | None = None,
         params: Mapping[str, Any] | None = None,
         model: str | None = None,
         priority: Priority = "normal",
         key: str = "",
         overlays: bool = True,
+        force: bool = False,
+        provider: Provider = "auto",
+        allow_fallback: bool = False,
         formats: Sequence[str] | None = None,
-        deadline: float | None = None,
+        deadline: When | None = None,
         webhook: str = "",
+        references: bool = False,
     ) -> str:
         """Upload pictures as a job and give its id, as `Client.submit` does; the gateway keeps the results.
 
-        inputs: files, or their bytes. key: the same key gives the same job; without one, each call is a new job.
-        deadline: seconds from now. webhook: URL that is told when the job has ended.
+        inputs: files, folders, globs, list files or the bytes of images, which are uploaded; URIs, which the service
+        fetches if its operator allows; for `generate` `workers.seeds.seeds(count, seed)`.
+        references: inputs are paths as the gateway sees them; nothing is uploaded.
+        key: the same key gives the same job; without one, each call is a new job.
+        deadline: from now, or when. webhook: URL that is told when the job has ended.
+        output, force: so that a program moves by its URL alone; results come by `results` and `download`, and nothing
+        is there that a new job could reuse. provider: "auto" only, the workers' operator chooses.
         """
-        given = [inputs] if isinstance(inputs, str | Path | bytes) else list(inputs)
-        fields = {"pipeline": pipeline, "params": json.dumps(dict(params or {})), "priority": priority,
-                  "overlays": "true" if overlays else "false"}  # fmt: skip
-        if model is not None:
-            fields["model"] = model
-        if formats is not None:
-            fields["formats"] = ",".join(formats)
-        if deadline is not None:
-            fields["deadline"] = str(deadline)
-        if webhook:
-            fields["webhook"] = webhook
-        form = _Form(fields, given)
-        headers = {**form.headers, "Idempotency-Key": key or secrets.token_hex(16)}
-        return str(self._json("POST", "/v1/jobs", headers, form)["job"])
+        if provider != "auto" or allow_fallback:
+            raise ParameterError("a gateway's operator chooses the provider: leave out provider and allow_fallback")
+        asked: dict[str, Any] = {
+            "pipeline": pipeline, "params": dict(params or {}), "priority": priority, "overlays": overlays,
+            **({"model": model} if model is not None else {}),
+            **({"formats": list(formats)} if formats is not None else {}),
+            **({"deadline": seconds_left(deadline)} if deadline is not None else {}),
+            **({"webhook": webhook} if webhook else {}),
+        }  # fmt: skip
+        words = in_words(inputs, references)
+        headers = {"Idempotency-Key": key or secrets.token_hex(16)}
+        if words is not None:
+            body: Form | bytes = json.dumps({**asked, **words}).encode()
+            headers["Content-Type"] = "application/json"
+        else:
+            body = Form(as_fields(asked), files_of(inputs))
+            headers |= body.headers
+        return str(self._json("POST", "/v1/jobs", headers, body)["job"])
 
     def run(
         self,
@@ -97,9 +123,16 @@ class RemoteClient:
         *,
         params: Mapping[str, Any] | None = None,
         model: str | None = None,
+        provider: Provider = "auto",
+        allow_fallback: bool = False,
         timeout: float = 60.0,
     ) -> Line:
-        """Take one picture through a pipeline and wait for its result; a picture that can't be read raises JobError."""
+        """Take one picture through a pipeline and wait for its result; a picture that can't be read raises JobError.
+
+        provider: as for `submit`.
+        """
+        if provider != "auto" or allow_fallback:
+            raise ParameterError("a gateway's operator chooses the provider: leave out provider and allow_fallback")
         query = {"params": json.dumps(dict(params or {})), "deadline": timeout, **({"model": model} if model else {})}
         data = image if isinstance(image, bytes) else _read(Path(image))
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(len(data))}
@@ -114,12 +147,19 @@ class RemoteClient:
 
     def list(self, limit: int = 50) -> list[Status]:
         """Give your jobs of the last seven days, the newest first."""
-        return [_status(one) for one in self._json("GET", f"/v1/jobs?limit={limit}")]
+        return [_status(one) for one in self._json("GET", f"/v1/jobs?limit={min(limit, _MOST_LISTED)}")]
 
-    def service(self) -> dict[str, Any]:
-        """Say how the service is."""
+    def waiting(self) -> Mapping[Priority, int]:
+        """How many shards wait, by priority."""
+        return dict(cast(Mapping[Priority, int], self.service().waiting))
+
+    def service(self) -> ServiceStatus:
+        """Say how the service is. Which jobs run, only an `admin` token is told."""
+        from workers.service_status import from_json
+
         told: dict[str, Any] = self._json("GET", "/v1/service")
-        return told
+        running = told["running"] if isinstance(told["running"], Sequence) else ()
+        return from_json(told, tuple(_status(one) for one in running))
 
     def wait(self, job: str, progress: Callable[[Status], None] | None = None, timeout: float | None = None) -> Status:
         """Wait until a job has ended, and give its last status. Raises WaitTimeoutError, UnknownJobError."""
@@ -136,17 +176,36 @@ class RemoteClient:
                 raise WaitTimeoutError(f"job {job} is {status.state} after {timeout:g} s; it goes on")
             time.sleep(_POLL_SECONDS)
 
-    def results(self, job: str) -> Iterator[Line]:
+    def results(self, job: str, timeout: float | None = None) -> Iterator[Line]:
         """Give every result of a job as soon as it is there, each image once; ends when the job has ended.
 
-        Raises JobError with the reason, after the last result, if the job failed.
+        timeout: seconds; None: as long as it takes.
+        Raises JobError with the reason, after the last result, if the job failed, WaitTimeoutError.
         """
-        with self._answer("GET", f"/v1/jobs/{quote(job)}/results?format=ndjson", timeout=3600) as response:
-            for raw in response:
-                yield json.loads(raw)
+        give_up = None if timeout is None else time.monotonic() + timeout
+        path = f"/v1/jobs/{quote(job)}/results?format=ndjson"
+        with self._answer("GET", path, timeout=_LONGEST if timeout is None else timeout) as response:
+            try:
+                for raw in response:
+                    yield json.loads(raw)
+                    if give_up is not None and time.monotonic() >= give_up:
+                        break
+                else:
+                    give_up = None
+            except TimeoutError:
+                give_up = 0.0
+        if give_up is not None:
+            raise WaitTimeoutError(f"job {job} has not ended after {timeout or _LONGEST:g} s; it goes on")
         status = self.status(job)
         if status.state in ("failed", "dead"):
             raise JobError(f"job {job} failed: {status.reason}")
+
+    def download(self, job: str, format: str, target: str | Path) -> Path:
+        """Write a finished job's results in one of the product's formats to a file; a folder comes as a zip."""
+        path = f"/v1/jobs/{quote(job)}/results?format={quote(format)}"
+        with self._answer("GET", path) as response, Path(target).open("wb") as file:
+            shutil.copyfileobj(response, file)
+        return Path(target)
 
     def cancel(self, job: str) -> Status:
         """End a job: no further image is begun, finished results stay."""
@@ -185,53 +244,6 @@ class RemoteClient:
             yield response
         finally:
             connection.close()
-
-
-class _Form:
-    """A multipart form (RFC 7578) whose files are read while they are sent; iterable, as http.client wants a body."""
-
-    def __init__(self, fields: Mapping[str, str], inputs: Sequence[Input]) -> None:
-        if not inputs:
-            raise SourceError("there are no inputs: give files, or the bytes of pictures")
-        boundary = secrets.token_hex(16)
-        self._parts: list[tuple[bytes, bytes | Path]] = []
-        for name, value in fields.items():
-            self._parts.append((_head(boundary, f'name="{name}"'), value.encode()))
-        for number, one in enumerate(inputs):
-            name = f"picture-{number}" if isinstance(one, bytes) else Path(one).name
-            plain = name.encode("ascii", "replace").decode().replace('"', "_").replace("?", "_")
-            kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-            head = _head(boundary, f'name="files"; filename="{plain}"', kind)
-            self._parts.append((head, one if isinstance(one, bytes) else Path(one)))
-        self._end = f"--{boundary}--\r\n".encode()
-        size = len(self._end) + sum(len(head) + _size(data) + 2 for head, data in self._parts)
-        self.headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", "Content-Length": str(size)}
-
-    def __iter__(self) -> Iterator[bytes]:
-        for head, data in self._parts:
-            yield head
-            if isinstance(data, bytes):
-                yield data
-            else:
-                with data.open("rb") as file:
-                    while chunk := file.read(_CHUNK):
-                        yield chunk
-            yield b"\r\n"
-        yield self._end
-
-
-def _head(boundary: str, disposition: str, kind: str | None = None) -> bytes:
-    told = f"Content-Type: {kind}\r\n" if kind else ""
-    return f"--{boundary}\r\nContent-Disposition: form-data; {disposition}\r\n{told}\r\n".encode()
-
-
-def _size(data: bytes | Path) -> int:
-    if isinstance(data, bytes):
-        return len(data)
-    try:
-        return data.stat().st_size
-    except OSError as error:
-        raise SourceError(f"{data} can't be read: {error.strerror or error}") from error
 
 
 def _read(path: Path) -> bytes:

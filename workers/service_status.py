@@ -60,6 +60,16 @@ class ServiceStatus:
         return asdict(self)
 
 
+def from_json(told: Mapping[str, Any], running: tuple[Status, ...]) -> ServiceStatus:
+    """A service's status as a gateway tells it. running: the jobs, as far as they are told."""
+    workers = tuple(
+        WorkerStatus(**{**one, "loaded": tuple(LoadedModel(**model) for model in one["loaded"])})
+        for one in told["workers"]
+    )
+    minutes = tuple(told["finished_by_minute"])
+    return ServiceStatus(**{**told, "workers": workers, "running": running, "finished_by_minute": minutes})
+
+
 def service_status(registry: Registry, queue: str, broker: str | None = None) -> ServiceStatus:
     """Ask a service how it is. broker: its URL if it is not the store. Raises redis.RedisError if the store is away."""
     store = registry.store

@@ -11,16 +11,19 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.params import files_named
+from pipelines.seeds import LARGEST
 from workers.folder import LIST_SUFFIXES, Source
 from workers.gateway.callers import Caller
 from workers.gateway.desk import Desk
 from workers.gateway.problems import Problem
 from workers.gateway.records import Record
+from workers.inputs import is_uri
 from workers.queues import Priority
 from workers.roots import is_inside
 from workers.seeds import Seeds, seeds
 
 _MOST_REFERENCES = 10_000
+_MOST_URIS = 200  # they are fetched before the answer
 
 Name = Annotated[str, Field(max_length=200)]
 
@@ -48,10 +51,12 @@ class AskedInWords(Asked):
     """A job without uploads: on pictures the service can reach by itself, or, for `generate`, on seeds."""
 
     inputs: list[Annotated[str, Field(min_length=1, max_length=4096)]] = Field(
-        [], max_length=_MOST_REFERENCES, description="paths of files, folders or globs below allowed folders"
+        [],
+        max_length=_MOST_REFERENCES,
+        description="paths of files, folders or globs below allowed folders, or allowed URIs",
     )
     count: int | None = Field(None, ge=1, le=_MOST_REFERENCES, description="generate: how many pictures")
-    seed: int = Field(0, ge=0, le=2**31 - 1, description="generate: the first seed")
+    seed: int = Field(0, ge=0, le=LARGEST, description="generate: the first seed")
 
     def seeds(self) -> Seeds | None:
         """The seeds, None for a job on pictures. Raises Problem if it is on both, or on neither."""
@@ -95,9 +100,16 @@ def same_again(record: Record, digest: str) -> Record:
     return record
 
 
-def allowed_references(desk: Desk, inputs: Sequence[str]) -> list[Path]:
-    """Check that references lie below the allowed folders. Raises Problem."""
-    if not desk.config.references:
+def allowed_references(desk: Desk, inputs: Sequence[str]) -> list[str]:
+    """Check that paths lie below the allowed folders; of URIs `Client.submit` allows the operator's. Raises Problem."""
+    uris = [text for text in inputs if is_uri(text)]
+    if len(uris) > _MOST_URIS:
+        raise Problem(422, "too_many_uris", f"{len(uris):,} URIs: a job fetches at most {_MOST_URIS}")
+    return [*uris, *(str(path) for path in _allowed_paths(desk, [text for text in inputs if text not in set(uris)]))]
+
+
+def _allowed_paths(desk: Desk, inputs: Sequence[str]) -> list[Path]:
+    if inputs and not desk.config.references:
         raise Problem(
             422, "references_off", "this gateway takes uploads only: `pixelmill serve --root FOLDER` allows paths"
         )

@@ -11,19 +11,27 @@ from pipelines.card import card_json, read_card
 from pipelines.catalog import PIPELINES, find_model, model_files
 from pipelines.errors import ModelError
 from pipelines.formats.kinds import KIND_OF
+from pipelines.palette import colour_of, mask_palette
 from pipelines.params import PARAMS
 from workers.errors import BrokerError
 from workers.formats import FORMATS
+from workers.gateway.asked import AskedInWords
 from workers.gateway.desk import AtDesk, Reader
 from workers.gateway.events import public
 from workers.gateway.problems import Problem, busy
+from workers.jobs import SEEDED
 
 router = APIRouter(tags=["service"])
+
+_SEEDS = {name: AskedInWords.model_json_schema()["properties"][name] for name in ("count", "seed")}
 
 
 @router.get("/v1/pipelines")
 def pipelines(caller: Reader) -> list[dict[str, Any]]:
-    """The pipelines: what each does, its models, its parameters as JSON Schema, the formats of its results."""
+    """The pipelines: what each does, its models, its parameters as JSON Schema, the formats of its results.
+
+    seeds: for the one that makes pictures from seeds, the schemas of `count` and `seed`; else null.
+    """
     models = _models()
     return [
         {
@@ -33,6 +41,7 @@ def pipelines(caller: Reader) -> list[dict[str, Any]]:
             "models": [name for name, task in models if task in entry.tasks],
             "formats": [one.name for one in FORMATS.values() if KIND_OF.get(entry.name) in one.kinds],
             "parameters": PARAMS[entry.name].model_json_schema(),
+            "seeds": _SEEDS if entry.name == SEEDED else None,
         }
         for entry in PIPELINES.values()
         if entry.name in PARAMS
@@ -65,10 +74,12 @@ def models(caller: Reader) -> list[dict[str, Any]]:
 
 @router.get("/v1/models/{name}")
 def model(name: str, caller: Reader) -> dict[str, Any]:
-    """A model's whole card."""
+    """A model's whole card, and the colour in which each of its classes is drawn."""
     if name not in {path.stem for path in model_files()}:
         raise Problem(404, "unknown_model", f"there is no model {name!r}: GET /v1/models lists them")
-    return card_json(read_card(find_model(name)))
+    card = read_card(find_model(name))
+    colours = mask_palette(card.names) if card.task == "segment" else map(colour_of, range(len(card.names)))
+    return {**card_json(card), "colours": ["#{:02x}{:02x}{:02x}".format(*colour) for colour in colours]}
 
 
 @router.get("/v1/service")

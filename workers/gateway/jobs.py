@@ -179,7 +179,7 @@ def _in_words(desk: Desk, caller: Caller, ticket: str, body: bytes) -> Record:
     digest, before = digest_of(asked), desk.records.of_ticket(ticket)
     if before is not None:
         return same_again(before, digest)
-    inputs = asked.seeds() or [str(path) for path in allowed_references(desk, asked.inputs)]
+    inputs = asked.seeds() or allowed_references(desk, asked.inputs)
     with desk.records.held(ticket):
         return submit(desk, caller, asked, ticket, inputs, digest)
 
