@@ -232,12 +232,16 @@ def _check_classes(card: Card, classes: tuple[str, ...]) -> None:
             raise ParameterError(f"model {card.name!r} has no class {name!r}: {hint}")
 
 
-def fingerprint(pipeline: str, model_sha256: str, params: Mapping[str, Any]) -> str:
+def fingerprint(
+    pipeline: str, model_sha256: str, params: Mapping[str, Any], companion_sha256: str | None = None
+) -> str:
     """Name a way of computing results: the same text exactly when results can be reused.
 
-    Returns 16 hex digits of the sha256 of pipeline, model and parameters.
+    companion_sha256: of the second model, where one has a part in them (`pipelines.companions`).
+    Returns 16 hex digits of the sha256 of pipeline, models and parameters.
     """
     if not params.get("tile"):  # without tiles these two say nothing: results from before there were any stay good
         params = {name: value for name, value in params.items() if name not in ("tile", "tile_overlap")}
-    text = json.dumps([pipeline, model_sha256, dict(params)], sort_keys=True, separators=(",", ":"))
+    models = [model_sha256] if companion_sha256 is None else [model_sha256, companion_sha256]
+    text = json.dumps([pipeline, *models, dict(params)], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -20,6 +20,7 @@ import numpy as np
 
 from pipelines import boxmasks, budget, tiles
 from pipelines.card import Card, Provider
+from pipelines.companions import companion_checksum
 from pipelines.errors import ImageError
 from pipelines.geometry import Fit, fit, plan_fit
 from pipelines.image import Limits, Picture, decode, read_bytes
@@ -78,6 +79,7 @@ class Pipeline:
         self.limits = limits or Limits()
         paired = isinstance(session, boxmasks.Paired)
         self._read = reader(session, params, self.limits)
+        self.companion_sha256 = companion_checksum(self.card, params)  # of the second model, where there is one
         self._workspaces: LifoQueue[Workspace] = LifoQueue()
         spec = self.card.input
         # a letterbox or a stretch needs the input's size, a crop the shorter side; a decode well above that is waste
@@ -87,8 +89,9 @@ class Pipeline:
 
     @property
     def fingerprint(self) -> str:
-        """Names this way of computing results: model and parameters."""
-        return fingerprint(self.params.pipeline, self.session.checksum, self.params.model_dump(mode="json"))
+        """Names this way of computing results: models and parameters."""
+        params = self.params.model_dump(mode="json")
+        return fingerprint(self.params.pipeline, self.session.checksum, params, self.companion_sha256)
 
     def __call__(self, source: Source) -> Result:
         """Take one picture the whole way.

@@ -17,6 +17,7 @@ import numpy as np
 
 from pipelines import classify
 from pipelines.card import Card
+from pipelines.companions import companion
 from pipelines.detect import Candidates, selector
 from pipelines.errors import CardError, ParameterError
 from pipelines.geometry import Fit
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from pipelines.session import Session
 
 FAMILY = "rcnn"
-PROPOSER = "ssd-mobilenet-v2"  # the detector that proposes, where one is asked to
 
 # what a region's network gave, the regions, the least score → candidates in pixels of the picture
 _Judge: TypeAlias = Callable[[Sequence[Tensor], Boxes], Candidates]
@@ -138,15 +138,15 @@ def _context(card: Card) -> float:
 
 def _proposer(session: Session, params: RcnnParams) -> Callable[[Image], Boxes]:
     """What proposes regions: selective search, or the shipped detector, whose own labels are dropped."""
-    by_detector = params.regions == "detector" or (params.regions == "auto" and session.card.family != FAMILY)
-    if not by_detector:
+    proposer = companion(session.card, params)
+    if proposer is None:
         return lambda pixels: selective_search(pixels, params.strategy, params.proposals)
 
     from pipelines.catalog import find_model
     from pipelines.pipeline import build
 
     detector = build(
-        find_model(PROPOSER),
+        find_model(proposer),
         {"max_detections": params.proposals},
         provider="auto" if session.on_gpu else "cpu",
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from pipelines.card import Provider, model_checksum
 from pipelines.catalog import find_pipeline, model_for
+from pipelines.companions import companion_checksum
 from pipelines.params import fingerprint, resolve_params
 from workers.artefacts import FOLDERS
 from workers.deadline import When
@@ -54,7 +55,8 @@ def resolve(request: Request) -> tuple[JobSpec, Source]:
     """
     entry = find_pipeline(request.pipeline)
     model_path, card = model_for(entry, request.model, request.params)
-    params = resolve_params(card, request.params, entry.name).model_dump(mode="json")
+    resolved = resolve_params(card, request.params, entry.name)
+    params, companion = resolved.model_dump(mode="json"), companion_checksum(card, resolved)
     formats = choose_formats(entry.name, request.formats) if request.formats is not None else None
     check_input(entry.name, request.images)
     source = request.images or open_source(request.source)
@@ -68,7 +70,8 @@ def resolve(request: Request) -> tuple[JobSpec, Source]:
         model_name=card.name,
         model_sha256=checksum,
         params=params,
-        fingerprint=fingerprint(entry.name, checksum, params),
+        fingerprint=fingerprint(entry.name, checksum, params, companion),
+        companion_sha256=companion,
         root=NO_ROOT if isinstance(source, Seeds) else str(source.root),
         output=str(output),
         overlays=request.overlays or asks_for_overlays(request.formats or ()),

@@ -75,7 +75,8 @@ class JobSpec(_Message):
     params: resolved, so that every worker computes with the same values.
     root: absolute folder the images' names are relative to; empty where they are seeds (`workers.seeds`).
     output: absolute folder of the results.
-    fingerprint: names model and parameters; results with the same one can be reused.
+    companion_sha256: what the second model must be, where one has a part in the results (`pipelines.companions`).
+    fingerprint: names models and parameters; results with the same one can be reused.
     formats: what the results are written as when the job closes (`workers.formats`); None: the pipeline's usual ones.
         No part of the fingerprint: they say the same results in other words.
     patience_seconds: how long to try again when output, input or model can't be reached; 0: the job fails at once.
@@ -86,6 +87,7 @@ class JobSpec(_Message):
     model: Text
     model_name: Text
     model_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    companion_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
     params: Bounded
     fingerprint: Text
     root: Text

@@ -113,7 +113,7 @@ def threads_per_process() -> int:
 def open_pipeline(spec: JobSpec) -> Pipeline:
     """Give the pipeline of a job, loaded once a process and kept while it is used.
 
-    Raises ModelError if this machine's model file is another than the job's, or as `pipelines.pipeline.build`.
+    Raises ModelError if this machine's model files are others than the job's, or as `pipelines.pipeline.build`.
     """
     from pipelines.image import Limits
     from pipelines.pipeline import build
@@ -140,6 +140,12 @@ def open_pipeline(spec: JobSpec) -> Pipeline:
             raise ModelError(
                 f"model file {spec.model} on this worker has checksum {pipeline.session.checksum[:12]}, the job wants "
                 f"{spec.model_sha256[:12]}: give all machines the same file"
+            )
+        if spec.companion_sha256 and pipeline.companion_sha256 != spec.companion_sha256:
+            here = (pipeline.companion_sha256 or "none")[:12]
+            raise ModelError(
+                f"the detector that goes with {spec.model_name!r} has checksum {here} on this worker, the job wants "
+                f"{spec.companion_sha256[:12]}: give all machines the same file"
             )
         if pipeline.session.on_gpu:
             pipeline.warm()
