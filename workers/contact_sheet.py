@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 CONTACT_SHEET = "contact-sheet.jpg"
 
 _TILE_WIDTH, _TILE_HEIGHT = 256, 192
+_STRIP_HEIGHT = 96  # of a tile as wide as four, for film strips
+_STRIP = 4  # times as wide as high is what counts as one
 _GAP, _MARGIN, _TITLE = 20, 32, 56
 _TEXT, _TITLE_TEXT = 15, 26
 _LINE = 20
@@ -62,9 +64,12 @@ def _sheet(dst: Path, root: Path | None, lines: list[JsonDict], total: int) -> I
 
     from pipelines.text import fit, put_text
 
-    columns = _columns(len(lines))
+    strips = all(_is_strip(line) for line in lines)
+    tile_width = 4 * _TILE_WIDTH + 3 * _GAP if strips else _TILE_WIDTH
+    tile_height = _STRIP_HEIGHT if strips else _TILE_HEIGHT
+    columns = 1 if strips else _columns(len(lines))
     rows = math.ceil(len(lines) / columns)
-    cell_width, cell_height = _TILE_WIDTH + _GAP, _TILE_HEIGHT + 2 * _LINE + 8 + _GAP
+    cell_width, cell_height = tile_width + _GAP, tile_height + 2 * _LINE + 8 + _GAP
     width = 2 * _MARGIN + columns * cell_width - _GAP
     height = 2 * _MARGIN + _TITLE + rows * cell_height - _GAP
     sheet = np.empty((height, width, 3), np.uint8)
@@ -74,8 +79,13 @@ def _sheet(dst: Path, root: Path | None, lines: list[JsonDict], total: int) -> I
     for index, line in enumerate(lines):
         row, column = divmod(index, columns)
         y, x = _MARGIN + _TITLE + row * cell_height, _MARGIN + column * cell_width
-        _tile(sheet, dst, root, line, y, x)
+        _tile(sheet, dst, root, line, (y, x, tile_height, tile_width))
     return sheet
+
+
+def _is_strip(line: JsonDict) -> bool:
+    picture = made_picture(line)
+    return int(picture.get("width", 0)) >= _STRIP * int(picture.get("height", 1))
 
 
 def _columns(count: int) -> int:
@@ -92,25 +102,27 @@ def _title(lines: list[JsonDict], total: int) -> str:
     return printable("  ·  ".join(part for part in parts if part))
 
 
-def _tile(sheet: Image, dst: Path, root: Path | None, line: JsonDict, y: int, x: int) -> None:
+def _tile(sheet: Image, dst: Path, root: Path | None, line: JsonDict, place: tuple[int, int, int, int]) -> None:
+    """Show a result. place: y, x, height and width of the tile."""
     from pipelines.text import fit, put_text
 
-    mat = sheet[y : y + _TILE_HEIGHT, x : x + _TILE_WIDTH]
+    y, x, tile_height, tile_width = place
+    mat = sheet[y : y + tile_height, x : x + tile_width]
     if line.get("status") != "ok":
         mat[...] = _FAILED
         _reason(mat, line)
     else:
         mat[...] = _MAT
-        picture = thumbnail(dst, root, line, _TILE_WIDTH, _TILE_HEIGHT)
+        picture = thumbnail(dst, root, line, tile_width, tile_height)
         if picture is None:
-            _centred(mat, "picture not there", _TILE_HEIGHT // 2 - _LINE // 2, _MUTED)
+            _centred(mat, "picture not there", tile_height // 2 - _LINE // 2, _MUTED)
         else:
             height, width = picture.shape[:2]
-            top, left = (_TILE_HEIGHT - height) // 2, (_TILE_WIDTH - width) // 2
+            top, left = (tile_height - height) // 2, (tile_width - width) // 2
             mat[top : top + height, left : left + width] = picture
     name = printable(str(line["image"]).rpartition("/")[2])
-    text_y = y + _TILE_HEIGHT + 6
-    put_text(sheet, fit(name, _TEXT, _TILE_WIDTH), _TEXT, text_y, x, _INK)
+    text_y = y + tile_height + 6
+    put_text(sheet, fit(name, _TEXT, tile_width), _TEXT, text_y, x, _INK)
     put_text(sheet, _found(line), _TEXT, text_y + _LINE, x, _MUTED)
 
 
@@ -122,7 +134,8 @@ def _found(line: JsonDict) -> str:
         return "failed"
     if "picture" in line:
         size = "{width}×{height}".format_map({"width": "?", "height": "?", **made_picture(line)})
-        return fit(" · ".join([size, *(f"{what} {much}" for what, much in said_of_picture(line))]), _TEXT, _TILE_WIDTH)
+        said = [much if what == "class" else f"{what} {much}" for what, much in said_of_picture(line)]
+        return fit(" · ".join(said if "class" in made_picture(line) else [size, *said]), _TEXT, _TILE_WIDTH)
     rows = found_rows(line)
     if not rows:
         return "nothing found"
@@ -144,8 +157,8 @@ def _reason(mat: Image, line: JsonDict) -> None:
 def _centred(mat: Image, text: str, y: int, colour: Colour) -> None:
     from pipelines.text import fit, put_text, text_width
 
-    text = fit(text, _TEXT, _TILE_WIDTH - 16)
-    put_text(mat, text, _TEXT, y, (_TILE_WIDTH - text_width(text, _TEXT)) // 2, colour)
+    text = fit(text, _TEXT, mat.shape[1] - 16)
+    put_text(mat, text, _TEXT, y, (mat.shape[1] - text_width(text, _TEXT)) // 2, colour)
 
 
 def wrap(text: str, size: int, width: int, limit: int) -> list[str]:

@@ -81,12 +81,14 @@ def made_picture(line: JsonDict) -> JsonDict:
 
 
 def said_of_picture(line: JsonDict) -> list[tuple[str, str]]:
-    """Give what is worth saying about a picture that was made, as (what, how much): whose part in it is how large."""
-    return [
+    """Give what is worth saying about a picture that was made, as (what, how much): its class, parts and their size."""
+    made = made_picture(line)
+    shares = [
         (name.removesuffix("_share").replace("_", " "), shown_share(share) if share else "none")
-        for name, share in made_picture(line).items()
+        for name, share in made.items()
         if name.endswith("_share") and isinstance(share, int | float)
     ]
+    return [("class", printable(str(made["class"]))), *shares] if "class" in made else shares
 
 
 def evenly(count: int, limit: int) -> set[int]:

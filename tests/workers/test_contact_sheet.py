@@ -54,6 +54,22 @@ def test_the_aspect_of_a_picture_is_kept(tmp_path: Path) -> None:
     assert near(sheet, COLOURS[0]) == pytest.approx(192 * 48, rel=0.08)
 
 
+def test_film_strips_have_a_row_of_the_sheet_each(tmp_path: Path) -> None:
+    lines = []
+    for number in range(2):
+        file = f"pictures/{number}.png"
+        (tmp_path / "pictures").mkdir(exist_ok=True)
+        Image.new("RGB", (384, 32), COLOURS[number]).save(tmp_path / file)
+        picture = {"file": file, "height": 32, "width": 384, "channels": 3}
+        lines.append({"image": f"{number}.png", "status": "ok", "picture": picture})
+
+    sheet = sheet_of(tmp_path, lines)
+
+    assert sheet.shape[1] == 2 * 32 + 4 * 256 + 3 * 20
+    shown = [near(sheet, colour) for colour in COLOURS[:2]]
+    assert shown == pytest.approx([768 * 64] * 2, rel=0.05)  # JPEG blurs the rims
+
+
 def test_a_large_job_is_sampled_from_its_first_to_its_last_third(tmp_path: Path) -> None:
     sheet = sheet_of(tmp_path, [ok(tmp_path, 0), *[failed("x")] * 499, ok(tmp_path, 1), *[failed("x")] * 499], limit=2)
 

@@ -96,6 +96,12 @@ def test_a_made_picture_is_linked_and_says_whose_part_is_how_large(tmp_path: Pat
     assert "objects found" not in page.text
 
 
+def test_a_picture_of_a_class_says_which(tmp_path: Path) -> None:
+    page = page_of(job(tmp_path, made(tmp_path, "a.png", **{"class": "white cell", "judged_real_share": 0.6})))
+
+    assert "class white cell judged real 60.0%" in page.text
+
+
 def test_where_nothing_is_labelled_no_label_can_be_chosen(tmp_path: Path) -> None:
     (tmp_path / "made").mkdir()
     without = page_of(job(tmp_path / "made", made(tmp_path / "made", "a.jpg")))
