@@ -74,6 +74,12 @@ def box_map(detect: Pipeline, truths: Sequence[Truth]) -> tuple[float, float]:
 
 def evaluate(found: Sequence[Detections], truths: Sequence[Truth], names: Sequence[str]) -> tuple[float, float]:
     """COCO's box mAP and mAP50 of what was found in each picture, as `box_map`. names: index = class id."""
+    stats = evaluated(found, truths, names).stats
+    return float(stats[0]), float(stats[1])
+
+
+def evaluated(found: Sequence[Detections], truths: Sequence[Truth], names: Sequence[str]) -> COCOeval:
+    """pycocotools' whole evaluation of what was found in each picture: `stats`, and `eval` by class and size."""
     annotations = [
         {"image_id": i, "category_id": class_id, "bbox": box, "area": box[2] * box[3]}
         for i, truth in enumerate(truths)
@@ -84,7 +90,7 @@ def evaluate(found: Sequence[Detections], truths: Sequence[Truth], names: Sequen
         for i, here in enumerate(found)
         for box, score, class_id in zip(_xywh(here.boxes), here.scores.tolist(), here.class_ids.tolist(), strict=True)
     ]
-    return coco_map("bbox", [truth.size for truth in truths], names, annotations, rows)
+    return _compared("bbox", [truth.size for truth in truths], names, annotations, rows)
 
 
 def coco_map(
@@ -100,6 +106,17 @@ def coco_map(
     annotations, found: objects as COCO writes them, without ids; an annotation has an `area`, a find a `score`.
     Returns (mAP at IoU 0.50:0.95, mAP at IoU 0.50). Raises IndexError if nothing was found at all.
     """
+    stats = _compared(kind, sizes, names, annotations, found).stats
+    return float(stats[0]), float(stats[1])
+
+
+def _compared(
+    kind: Literal["bbox", "segm"],
+    sizes: Sequence[tuple[int, int]],
+    names: Sequence[str],
+    annotations: Sequence[Mapping[str, Any]],
+    found: Sequence[Mapping[str, Any]],
+) -> COCOeval:
     coco = COCO()
     coco.dataset = {
         "images": [{"id": i, "height": height, "width": width} for i, (height, width) in enumerate(sizes)],
@@ -112,7 +129,7 @@ def coco_map(
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    return float(evaluation.stats[0]), float(evaluation.stats[1])
+    return evaluation
 
 
 def yolo_folder(images: Path, labels: Path) -> Iterator[Truth]:
