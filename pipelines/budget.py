@@ -15,7 +15,7 @@ from pipelines.card import Card
 from pipelines.errors import ImageError
 from pipelines.geometry import Fit
 from pipelines.image import Limits
-from pipelines.params import Params, TiledParams
+from pipelines.params import Params, StylizeParams, TiledParams
 from pipelines.results import Failure
 from pipelines.types import Boxes
 
@@ -94,7 +94,7 @@ def explain(error: Exception, plan: Fit, card: Card, params: Params) -> Failure:
 
 
 def _remedy(params: Params) -> str:
-    if isinstance(params, TiledParams):
+    if isinstance(params, TiledParams | StylizeParams):
         return "run it with smaller tiles" if params.tile else "run it in tiles (--tile 1024) or make it smaller"
     return "make it smaller"
 

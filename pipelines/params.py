@@ -14,8 +14,10 @@ from pipelines.backdrop import checksum, is_colour, settled_path
 from pipelines.card import Card, first_error
 from pipelines.catalog import check_task, find_pipeline
 from pipelines.errors import ParameterError
+from pipelines.style_pictures import MOST, settled, settled_weights
 
 LEAST_TILE = 64  # pixels a side
+LEAST_STYLE_TILE = 256  # of which 128 are margin
 
 ClassName = Annotated[str, Field(min_length=1)]
 
@@ -155,6 +157,56 @@ class StylizeParams(Params):
     original_colours: bool = Field(
         False, description="take only light and shade from the style, colours from the picture"
     )
+    tile: int = Field(
+        1024, ge=0, le=16384, description="paint pictures with a longer side in tiles of so many pixels; 0: as a whole"
+    )
+
+    @field_validator("tile")
+    @classmethod
+    def _wider_than_its_margins(cls, value: int) -> int:
+        if 0 < value < LEAST_STYLE_TILE:
+            raise ValueError(f"a tile has at least {LEAST_STYLE_TILE} pixels a side, or 0 for none, this one {value}")
+        return value
+
+
+class OptimiseParams(Params):
+    """Parameters of `optimise`: a picture painted in the style of others by Gatys' optimisation."""
+
+    pipeline = "optimise"
+    full_size = True
+    file_fields = ("styles",)
+    styles: tuple[ClassName, ...] = Field((), max_length=MOST, validate_default=True, description="style pictures")
+    style_weights: tuple[float, ...] = Field(
+        (), validate_default=True, description="how much of each style, in their order; none: all alike"
+    )
+    style_sha256: tuple[str, ...] = Field((), validate_default=True, description="checksums of these pictures")
+    steps: int = Field(300, ge=1, le=5000, description="steps of the optimiser")
+    keep_every: int = Field(0, ge=0, le=5000, description="keep a picture after every so many steps; 0: only the last")
+    size: int = Field(512, ge=64, le=2048, description="longer side in pixels at which is painted, or the picture's own")
+    enlarge: bool = Field(False, description="enlarge what is painted to the picture's own size")
+    original_colours: bool = Field(False, description="take only light and shade from what is painted")
+    optimiser: Literal["lbfgs", "adam"] = Field("lbfgs", description="how the picture is improved")
+    start: Literal["content", "noise"] = Field("content", description="what the first step begins with")
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="of the noise")
+    content_weight: float = Field(1.0, ge=0, le=1e6, description="how much the picture's own forms count")
+    style_weight: float = Field(300.0, ge=0, le=1e6, description="how much the styles count")
+    smoothness: float = Field(1000.0, ge=0, le=1e6, description="how much noise between neighbouring pixels costs")
+    style_scale: float = Field(1.0, ge=0.25, le=4, description="size of the strokes: of a style against the picture")
+
+    @field_validator("styles")
+    @classmethod
+    def _whole_paths(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return settled(value)
+
+    @field_validator("style_weights")
+    @classmethod
+    def _one_a_style(cls, value: tuple[float, ...], info: ValidationInfo) -> tuple[float, ...]:
+        return settled_weights(value, len(info.data["styles"])) if "styles" in info.data else value
+
+    @field_validator("style_sha256")
+    @classmethod
+    def _of_the_styles(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        return value or tuple(map(checksum, info.data.get("styles", ())))
 
 
 class GenerateParams(Params):
@@ -182,7 +234,7 @@ PARAMS: dict[str, type[Params]] = {
     model.pipeline: model
     for model in (
         ClassifyParams, DetectParams, InstancesParams, RcnnParams, SegmentParams, PortraitParams, StylizeParams,
-        GenerateParams,
+        GenerateParams, OptimiseParams,
     )
 }  # fmt: skip
 
@@ -219,7 +271,9 @@ def resolve_params(card: Card, given: Mapping[str, Any], pipeline: str | None = 
 def files_named(pipeline: str, params: Mapping[str, Any]) -> tuple[str, ...]:
     """Give the paths of files that a job's parameters name, without looking at the files."""
     fields = PARAMS[pipeline].file_fields if pipeline in PARAMS else ()
-    values = [params.get(field) for field in fields]
+    values: list[Any] = []
+    for given in (params.get(field) for field in fields):
+        values += given if isinstance(given, list | tuple) else [given]
     return tuple(str(value) for value in values if value and not str(value).startswith("#"))
 
 

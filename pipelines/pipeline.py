@@ -19,12 +19,13 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from pipelines import boxmasks, budget, tiles
-from pipelines.card import Card, Provider
+from pipelines.card import Card, Provider, read_card
 from pipelines.companions import companion_checksum
 from pipelines.errors import ImageError
 from pipelines.geometry import Fit, fit, plan_fit
 from pipelines.image import Limits, Picture, decode, read_bytes
-from pipelines.params import GenerateParams, Params, fingerprint, resolve_params
+from pipelines.optimisers import PIPELINE as OPTIMISE
+from pipelines.params import GenerateParams, Params, StylizeParams, fingerprint, resolve_params
 from pipelines.readers import reader
 from pipelines.results import Failure, Found, Result
 from pipelines.session import Session
@@ -310,6 +311,12 @@ def build(
 
     Errors as `Session` and `resolve_params`.
     """
+    if pipeline == OPTIMISE:
+        from pipelines.optimise import OptimiseParams, Optimiser
+
+        chosen = resolve_params(read_card(path), params or {}, pipeline)
+        assert isinstance(chosen, OptimiseParams)  # noqa: S101 - the pipeline's name says so
+        return Optimiser(path, chosen, limits, provider)
     session = Session(path, provider, allow_fallback=allow_fallback, threads=threads)
     if session.card.family == boxmasks.FAMILY:
         session = boxmasks.Paired(session, provider, allow_fallback=allow_fallback, threads=threads)
@@ -318,6 +325,10 @@ def build(
         from pipelines.generate import Generator
 
         return Generator(session, resolved, limits)
+    if isinstance(resolved, StylizeParams):
+        from pipelines.repaint import Stylizer
+
+        return Stylizer(session, resolved, limits)
     return Pipeline(session, resolved, limits)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ class Session:
         _check_against_graph(self.card, self._session, path)
         self._input = self.card.input.name
         self.outputs = self.card.outputs or tuple(output.name for output in self._session.get_outputs())
+        self.optional = frozenset(value.name for value in self._session.get_overridable_initializers())
         self._run: Any = self._session.run
         self._only: Any = None
         shape = self._session.get_inputs()[0].shape
@@ -74,6 +75,11 @@ class Session:
         Returns one array an output, in the order of `outputs`.
         """
         result: list[Tensor] = self._run(self.outputs, {self._input: tensor}, self._only)
+        return result
+
+    def run_given(self, tensor: Tensor, given: Mapping[str, Tensor], outputs: tuple[str, ...]) -> list[Tensor]:
+        """Run the network once with some of its `optional` inputs set, for these outputs."""
+        result: list[Tensor] = self._run(outputs, {self._input: tensor, **given}, self._only)
         return result
 
     def bind(self) -> ort.IOBinding:

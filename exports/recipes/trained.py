@@ -27,24 +27,27 @@ from pipelines.card import Card, Quality, Weights, with_card
 
 PICTURES = 24  # compared with PyTorch
 
+Change = Callable[[onnx.ModelProto], onnx.ModelProto]
 Measure = Callable[[Path], tuple[Quality, ...]]
 
 
 def ship(
     entry: Entry, checkpoint: Path, weights: Weights, verify: Path, measure: Measure, out: Path,
-    storage: Storage = "fp16", notes: tuple[str, ...] = (),
+    storage: Storage = "fp16", notes: tuple[str, ...] = (), change: Change | None = None,
 ) -> Card:  # fmt: skip
     """Turn a checkpoint into the shipped file and give its card.
 
     entry: the network; its name becomes the model's. weights, notes: for the card. verify: a folder of pictures the
     network was not trained on. measure: gives the figures of a model file. out: the file, written only when everything
-    held.
+    held. change: what else is done to the graph before it is compared and measured.
     Raises ParityError if the exported or the stored file disagrees with PyTorch, and what `exports.export.export` does.
     """
     with TemporaryDirectory(prefix="pixelmill-") as name:
         exported = Path(name) / f"{entry.name}.onnx"
         made = export(Request(entry.name, str(checkpoint), verify=verify, out=exported, trust=True), print, entry)
         model = compact(onnx.load(str(exported)), storage)
+        if change is not None:
+            model = change(model)
         card = made.card.model_copy(update={"weights": weights, "notes": notes})
         if storage != "fp32":
             card = card.model_copy(update={"precision": f"fp32, stored as {storage}"})
