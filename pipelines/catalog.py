@@ -51,6 +51,12 @@ PIPELINES: dict[str, PipelineEntry] = {
             "the original R-CNN: proposed regions, each through the network; --labels imagenet names any photograph",
         ),
         PipelineEntry("stylize", ("stylize",), None, "the picture repainted in a style"),
+        PipelineEntry(
+            "optimise",
+            ("pyramid",),
+            "squeezenet-pyramid",
+            "the picture repainted in the style of your own pictures, step by step; its worker needs torch",
+        ),
         PipelineEntry("generate", ("generate",), "digits-dcgan", "pictures from a GAN: so many, from a seed on"),
     )
 }

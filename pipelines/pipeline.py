@@ -25,7 +25,7 @@ from pipelines.errors import ImageError
 from pipelines.geometry import Fit, fit, plan_fit
 from pipelines.image import Limits, Picture, decode, read_bytes
 from pipelines.optimisers import PIPELINE as OPTIMISE
-from pipelines.params import GenerateParams, Params, StylizeParams, fingerprint, resolve_params
+from pipelines.params import GenerateParams, OptimiseParams, Params, StylizeParams, fingerprint, resolve_params
 from pipelines.readers import reader
 from pipelines.results import Failure, Found, Result
 from pipelines.session import Session
@@ -312,7 +312,7 @@ def build(
     Errors as `Session` and `resolve_params`.
     """
     if pipeline == OPTIMISE:
-        from pipelines.optimise import OptimiseParams, Optimiser
+        from pipelines.optimise import Optimiser
 
         chosen = resolve_params(read_card(path), params or {}, pipeline)
         assert isinstance(chosen, OptimiseParams)  # noqa: S101 - the pipeline's name says so

@@ -14,6 +14,7 @@ KIND_OF: dict[str, Kind] = {
     "segment": "segments",
     "portrait": "picture",
     "stylize": "picture",
+    "optimise": "picture",
     "generate": "picture",
 }
 
