@@ -131,17 +131,18 @@ class Client:
         provider: Provider = "auto",
         allow_fallback: bool = False,
         timeout: float = 60.0,
+        wanted: Callable[[], bool] = lambda: True,
     ) -> Line:
         """Take one picture through a pipeline and wait for its result: a line as in `results.jsonl`, as a dict.
 
         image: a path workers see too, or the picture's bytes (up to 32 MiB). It goes before everything that waits. No
-        overlay, mask or picture file is written. timeout: seconds.
+        overlay, mask or picture file is written. timeout: seconds. wanted: if it says no, nobody waits any more.
         A picture that can't be read is a result with an error. Raises WaitTimeoutError, BrokerError, JobError if the
         worker can't run the pipeline, ParameterError or ModelError.
         """
         spec = self._spec(pipeline, model, params or {}, provider, allow_fallback)
         spec = spec.model_copy(update={"job": new_job_id()})
-        return ask(self._app, self._store, self._config.queue, spec, image, timeout)
+        return ask(self._app, self._store, self._config.queue, spec, image, timeout, wanted)
 
     def status(self, job: str) -> Status:
         """Say how a job is. Raises UnknownJobError with the nearest id, BrokerError if the store is away."""

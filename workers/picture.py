@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ TASK_PICTURE = "pixelmill.picture"
 LARGEST_UPLOAD = 32 * 2**20  # bytes; more is better given as a path
 MOST_ATTEMPTS = 3  # a picture that ended so many processes is given up
 
-_SLICE_SECONDS = 5  # of one question for the answer; below the store's socket timeout
+_SLICE_SECONDS = 0.5  # of one question for the answer
 _KEPT_SECONDS = 60  # an answer nobody fetched
 
 
@@ -53,11 +54,15 @@ class Picture(_Message):
         return self
 
 
-def ask(app: Celery, store: JobStore, queue: str, spec: JobSpec, image: str | Path | bytes, timeout: float) -> Line:
+def ask(
+    app: Celery, store: JobStore, queue: str, spec: JobSpec, image: str | Path | bytes, timeout: float,
+    wanted: Callable[[], bool],
+) -> Line:  # fmt: skip
     """Send a picture and wait for its result, a line as in `results.jsonl`.
 
-    timeout: seconds. Raises WaitTimeoutError when that is over, SourceError for bytes above 32 MiB, JobError if the
-    worker can't run the pipeline, BrokerError if the broker is away.
+    timeout: seconds. wanted: asked twice a second whether the result still is.
+    Raises WaitTimeoutError when that is over, SourceError for bytes above 32 MiB, JobError if the worker can't run the
+    pipeline, BrokerError if the broker is away.
     """
     from kombu.exceptions import OperationalError
 
@@ -70,7 +75,7 @@ def ask(app: Celery, store: JobStore, queue: str, spec: JobSpec, image: str | Pa
         app.send_task(
             TASK_PICTURE, args=[message.model_dump(mode="json")], queue=queue_for(queue, "high"), expires=timeout
         )
-        return _answer(store, queue, spec, message.name, timeout)
+        return _answer(store, queue, spec, message.name, timeout, wanted)
     except (redis.RedisError, OperationalError) as error:
         raise BrokerError(f"the broker went away while a picture was sent ({error})") from error
     finally:  # nobody waits any more; what can't be said now expires
@@ -115,9 +120,9 @@ def _message(spec: JobSpec, image: str | Path | bytes) -> Picture:
     return Picture(spec=spec, name=sha256, upload=sha256)
 
 
-def _answer(store: JobStore, queue: str, spec: JobSpec, name: str, timeout: float) -> Line:
+def _answer(store: JobStore, queue: str, spec: JobSpec, name: str, timeout: float, wanted: Callable[[], bool]) -> Line:
     deadline = time.monotonic() + timeout
-    while (left := deadline - time.monotonic()) > 0:
+    while (left := deadline - time.monotonic()) > 0 and wanted():
         try:
             found = store.redis.blpop([reply_key(queue, spec)], timeout=min(_SLICE_SECONDS, max(left, 0.01)))
         except redis.RedisError:  # started again, perhaps; its append-only file keeps question and answer

@@ -46,6 +46,7 @@ class JobStore(Store):
                 socket_connect_timeout=3,
                 socket_timeout=timeout,
                 health_check_interval=15,
+                max_connections=2**31,  # as many as threads wait; the library's hundred are fewer than a gateway's
                 retry=Retry(ExponentialBackoff(cap=0.4, base=0.05), 2),
             )
         except ValueError as error:

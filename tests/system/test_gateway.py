@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import zipfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,75 +22,20 @@ pytest.importorskip("fastapi")
 import cv2
 import numpy as np
 
-from tests.system.processes import PIXELMILL, drawn, environment, pixelmill, until
+from pipelines.errors import ParameterError
+from pipelines.palette import colour_of
+from pipelines.seeds import LARGEST
+from tests.system.gateways import Gateway, ended, refused, submitted
+from tests.system.processes import drawn, pixelmill
 from workers import connect
 from workers.errors import JobError, UnknownJobError
 from workers.remote import RemoteClient
-
-
-class Gateway:
-    """A gateway's process with broker and worker of its own."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        self.data = folder / "data"
-        self._log = folder / "gateway.log"
-        words = [*PIXELMILL, "serve", "--embedded", "--port", "0", "--data", str(self.data), *options]
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=log, env=environment(), cwd=folder)
-        until(lambda: self.url or self.process.poll() is not None, "the gateway says where it is")
-        assert self.process.poll() is None, self._log.read_text()
-
-    @property
-    def url(self) -> str:
-        return next((word for word in self._log.read_text().split() if word.startswith("http://")), "")
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(30)
-
-
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    folder = tmp_path_factory.mktemp("gateway")
-    (folder / "allowed").mkdir()
-    made = Gateway(folder, "--root", str(folder / "allowed"), "--max-body", "3", "--max-files", "20")
-    with httpx.Client(base_url=made.url, timeout=30) as client:
-        until(lambda: client.get("/readyz").status_code == 200, "a worker is there")
-    yield made
-    made.stop()
-
-
-@pytest.fixture
-def api(gateway: Gateway) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=gateway.url, timeout=60) as client:
-        yield client
+from workers.seeds import Seeds, seeds
 
 
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
     return drawn(tmp_path / "photo.jpg", 3)
-
-
-def submitted(api: httpx.Client, files: list[tuple[str, bytes]], pipeline: str = "classify", **more: Any) -> str:
-    parts = [("files", (name, data)) for name, data in files]
-    answer = api.post("/v1/jobs", data={"pipeline": pipeline, **more}, files=parts)
-    assert answer.status_code == 202, answer.text
-    assert answer.headers["location"] == f"/v1/jobs/{answer.json()['job']}"
-    return str(answer.json()["job"])
-
-
-def ended(api: httpx.Client, job: str) -> dict[str, Any]:
-    until(lambda: api.get(f"/v1/jobs/{job}").json()["ended"] is not None, "the job has ended")
-    told: dict[str, Any] = api.get(f"/v1/jobs/{job}").json()
-    return told
-
-
-def refused(answer: httpx.Response, status: int, code: str) -> str:
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["code"] == code
-    assert answer.json()["status"] == status
-    return str(answer.json()["detail"])
 
 
 def test_uploads_become_results_and_a_broken_one_a_reason(api: httpx.Client, photo: Path) -> None:
@@ -378,6 +322,46 @@ def test_the_same_program_speaks_to_a_gateway_as_to_a_queue(gateway: Gateway, ph
         client.status("20260101-000000-00000000")
     with pytest.raises(JobError, match="not an image"):
         client.run("classify", b"nothing like it")
+
+
+def test_a_program_names_what_the_gateway_sees_and_makes_pictures_from_the_last_seed(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    client = connect(gateway.url)
+    allowed = gateway.data.parent / "allowed" / "series"
+    for number in range(2):
+        drawn(allowed / f"{number}.jpg", number)
+
+    referred = client.submit("classify", allowed, references=True)  # type: ignore[call-arg]
+    made = client.submit("generate", seeds(2, LARGEST - 1), output=tmp_path)
+    uploaded = client.submit("classify", allowed, output=tmp_path)
+
+    assert [client.wait(job, timeout=60).finished for job in (referred, made, uploaded)] == [2, 2, 2]
+    assert sorted(line["image"] for line in client.results(made, timeout=60)) == [
+        f"seed-{LARGEST - 1}.png", f"seed-{LARGEST}.png"
+    ]  # fmt: skip
+    with pytest.raises(ParameterError, match="beyond the last seed"):
+        client.submit("generate", Seeds(Path(), None, [LARGEST, LARGEST + 1]), output=tmp_path)
+    assert sum(client.service().finished_by_minute) >= 6
+    assert set(client.waiting()) == {"high", "normal", "bulk"}
+    assert isinstance(client, RemoteClient)
+    table = client.download(referred, "csv", tmp_path / "table.csv")
+    assert {row["image"] for row in csv.DictReader(table.open())} == {"0.jpg", "1.jpg"}
+
+
+def test_the_document_says_which_seeds_there_are(api: httpx.Client) -> None:
+    made, *_ = [one for one in api.get("/v1/pipelines").json() if one["name"] == "generate"]
+    document = api.get("/v1/openapi.json").json()
+    asked = document["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]
+
+    assert made["seeds"]["seed"]["maximum"] == asked["seed"]["maximum"] == LARGEST
+
+
+def test_a_models_classes_have_the_colours_they_are_drawn_in(api: httpx.Client) -> None:
+    detector, cells = (api.get(f"/v1/models/{name}").json() for name in ("smears-yolo", "smears-semantic"))
+
+    assert detector["colours"][0] == "#{:02x}{:02x}{:02x}".format(*colour_of(0))
+    assert cells["colours"] == ["#000000", *detector["colours"]]
 
 
 def test_a_gateway_keeps_its_jobs_when_it_is_started_again_and_asks_for_tokens(tmp_path: Path, photo: Path) -> None:

@@ -16,8 +16,8 @@ pytest.importorskip("playwright")
 
 from playwright import sync_api as playwright
 
+from tests.system.gateways import Gateway
 from tests.system.processes import ROOT, drawn, pixelmill, until
-from tests.system.test_gateway import Gateway
 
 pytestmark = pytest.mark.service
 

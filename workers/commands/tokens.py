@@ -21,7 +21,7 @@ _DATA = click.option(
     epilog="""\b
 Examples:
   pixelmill tokens add web-team
-  pixelmill tokens add dashboard --scope read
+  pixelmill tokens add dashboard --scope read --days 90
   pixelmill tokens list
   pixelmill tokens remove web-team
 """
@@ -39,14 +39,16 @@ def tokens() -> None:
     type=click.Choice(["submit", "read", "admin"]),
     help="What it may do; may be repeated.  [default: submit and read]",
 )
+@click.option("--days", type=click.FloatRange(0, min_open=True), help="Refuse it after so many.  [default: never]")
 @_DATA
-def add(name: str, scopes: tuple[str, ...], data: Path) -> None:
+def add(name: str, scopes: tuple[str, ...], days: float | None, data: Path) -> None:
     """Make a token and print it: it is shown this once, only its hash is kept."""
     from workers.gateway.config import GatewayConfig
     from workers.gateway.tokens import SCOPES, Tokens
 
     chosen = [scope for scope in SCOPES if scope in (scopes or ("submit", "read"))]
-    click.echo(Tokens(GatewayConfig(data.resolve()).tokens_file).add(name, chosen))
+    expires = None if days is None else int(time.time() + days * 86400)
+    click.echo(Tokens(GatewayConfig(data.resolve()).tokens_file).add(name, chosen, expires))
 
 
 @tokens.command(name="list")
@@ -62,10 +64,14 @@ def list_tokens(data: Path, as_json: bool) -> None:
         click.echo(json.dumps([token.model_dump(mode="json", exclude={"sha256"}) for token in known], indent=2))
         return
     for token in known:
-        made = time.strftime("%Y-%m-%d", time.gmtime(token.created))
-        click.echo(f"{token.name}  {', '.join(token.scopes)}  {made}")
+        until = "" if token.expires is None else f" to {_day(token.expires)}{', expired' if token.has_expired else ''}"
+        click.echo(f"{token.name}  {', '.join(token.scopes)}  {_day(token.created)}{until}")
     if not known:
         click.echo("no tokens: `pixelmill tokens add NAME` makes one", err=True)
+
+
+def _day(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(seconds))
 
 
 @tokens.command()

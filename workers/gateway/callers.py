@@ -84,6 +84,11 @@ class Doorkeeper:
                 401, "token_missing", "show a token: Authorization: Bearer … (`pixelmill tokens add NAME` makes one)",
                 {"WWW-Authenticate": "Bearer"},
             )  # fmt: skip
+        if token.has_expired:
+            raise Problem(
+                401, "token_expired", f"the token {token.name!r} has expired: `pixelmill tokens add` makes another",
+                {"WWW-Authenticate": 'Bearer error="invalid_token"'},
+            )  # fmt: skip
         return Caller(token.id, token.scopes)
 
     def _refuse_foreign_pages(self, request: Request) -> None:

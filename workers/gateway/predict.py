@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from asyncio import timeout
-from functools import partial
+from asyncio import create_task, timeout
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from threading import Event
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -13,10 +15,9 @@ from starlette.requests import ClientDisconnect
 
 from pipelines.errors import ParameterError
 from workers.gateway.asked import check_harmless
-from workers.gateway.desk import AtDesk, Desk, Submitter
+from workers.gateway.desk import AtDesk, Submitter
 from workers.gateway.problems import Problem
 from workers.gateway.uploads import read_form
-from workers.journal import Line
 from workers.picture import LARGEST_UPLOAD
 
 router = APIRouter(prefix="/v1", tags=["predict"])
@@ -62,7 +63,10 @@ async def predict(
                 data = await _picture(request)
         except TimeoutError:
             raise Problem(408, "too_slow", f"the picture was not here within {deadline:g} s") from None
-        line = await desk.room.wait(partial(_ask, desk, pipeline, data, asked, model, deadline))
+        async with _while_there(request) as is_there:
+            line = await desk.room.wait(
+                lambda: desk.client.run(pipeline, data, params=asked, model=model, timeout=deadline, wanted=is_there)
+            )
     if line["status"] != "ok":
         error = line.get("error") or {}
         raise Problem(422, str(error.get("code", "failed")), str(error.get("message", "no result")))
@@ -70,8 +74,21 @@ async def predict(
     return line
 
 
-def _ask(desk: Desk, pipeline: str, data: bytes, params: dict[str, Any], model: str | None, deadline: float) -> Line:
-    return desk.client.run(pipeline, data, params=params, model=model, timeout=deadline)
+@asynccontextmanager
+async def _while_there(request: Request) -> AsyncIterator[Callable[[], bool]]:
+    """Give what says, in any thread, whether the client is still there; to be used once the body is read."""
+    left = Event()
+
+    async def watch() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        left.set()
+
+    watching = create_task(watch())
+    try:
+        yield lambda: not left.is_set()
+    finally:
+        watching.cancel()
 
 
 async def _picture(request: Request) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from http import HTTPStatus
 from typing import Any
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 5
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # what every route may answer, for the OpenAPI document
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     "4XX": {"description": "a problem document (RFC 9457)", "content": {MEDIA_TYPE: {}}},
@@ -72,6 +74,9 @@ def busy(code: str, detail: str) -> Problem:
     return Problem(503, code, detail, {"Retry-After": str(RETRY_SECONDS)})
 
 
+_BROKEN = Problem(500, "internal_error", "something went wrong here; the gateway's log says what")
+
+
 def problem_of(error: PixelmillError) -> Problem:
     """The problem that an error of the product is."""
     if isinstance(error, ImageError):
@@ -93,6 +98,15 @@ def add_handlers(app: FastAPI) -> None:
     async def _ours(_: Request, error: PixelmillError) -> Response:
         return problem_of(error).response()
 
+    @app.exception_handler(OSError)
+    async def _disk(request: Request, error: OSError) -> Response:
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        if error.errno in _NO_ROOM:
+            return Problem(
+                507, "output_failed", "the gateway has no room for this: its operator must make some"
+            ).response()
+        return _BROKEN.response()
+
     @app.exception_handler(RequestValidationError)
     async def _invalid(_: Request, error: RequestValidationError) -> Response:
         found = [{"where": ".".join(map(str, one["loc"])), "what": one["msg"]} for one in error.errors()]
@@ -107,4 +121,4 @@ def add_handlers(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def _unexpected(request: Request, error: Exception) -> Response:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return Problem(500, "internal_error", "something went wrong here; the gateway's log says what").response()
+        return _BROKEN.response()

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import os
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 _WATCH_SECONDS = 1.0
 _LIVED_SECONDS = 60  # a worker that dies less often than this is started again for ever
 _GRACE_SECONDS = 10.0
+_OLD_SECONDS = 24 * 3600
 
 
 def serve(config: GatewayConfig, host: str, port: int, *, embedded: bool) -> None:
@@ -55,6 +58,7 @@ def serve(config: GatewayConfig, host: str, port: int, *, embedded: bool) -> Non
         broker, worker = stack.enter_context(_own_service(config)) if embedded else (None, None)
         from workers.client import Client
 
+        _spool_into(config.data / "incoming")
         client = Client(broker, patience=5.0)
         client.ping()
         app = make_app(config, client)
@@ -84,6 +88,19 @@ def _own_service(config: GatewayConfig) -> Iterator[tuple[str, EmbeddedWorker]]:
     finally:
         worker.stop(_GRACE_SECONDS)
         broker.stop(keep=True)
+
+
+def _spool_into(folder: Path) -> None:
+    """Let uploads lie, while they come, beside where they are kept: a system's /tmp may be small, or memory.
+
+    They have no name there. What a killed gateway left is removed: downloads as a zip, of more than a day ago.
+    """
+    folder.mkdir(exist_ok=True, mode=0o700)
+    for left in folder.iterdir():
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _OLD_SECONDS:
+                left.unlink()
+    tempfile.tempdir = str(folder)
 
 
 async def _serve(server: Server, listener: socket.socket, worker: EmbeddedWorker | None) -> None:

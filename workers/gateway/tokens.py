@@ -25,13 +25,23 @@ _PREFIX = "pixelmill_"
 
 
 class Token(BaseModel):
-    """A token as it is kept. id: names its jobs. sha256: of the token itself, which is kept nowhere."""
+    """A token as it is kept.
+
+    id: names its jobs. sha256: of the token itself, which is kept nowhere. created, expires: seconds since 1970;
+    expires None: never.
+    """
 
     id: str
     name: str = Field(min_length=1, max_length=80)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     scopes: tuple[Scope, ...]
     created: int
+    expires: int | None = None
+
+    @property
+    def has_expired(self) -> bool:
+        """Whether it is worth nothing any more."""
+        return self.expires is not None and time.time() >= self.expires
 
 
 class _Kept(BaseModel):
@@ -68,8 +78,11 @@ class Tokens:
         self.all()
         return self._by_hash.get(hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest())
 
-    def add(self, name: str, scopes: Sequence[Scope]) -> str:
-        """Make a token and give it; it can't be read again. Raises ParameterError if the name is taken."""
+    def add(self, name: str, scopes: Sequence[Scope], expires: int | None = None) -> str:
+        """Make a token and give it; it can't be read again. Raises ParameterError if the name is taken.
+
+        expires: seconds since 1970 from which it is refused; None: never.
+        """
         tokens = self.all()
         if any(token.name == name for token in tokens):
             raise ParameterError(f"there is a token {name!r} already: remove it first, or choose another name")
@@ -80,6 +93,7 @@ class Tokens:
             sha256=hashlib.sha256(secret.encode()).hexdigest(),
             scopes=tuple(scopes),
             created=int(time.time()),
+            expires=expires,
         )
         self._write([*tokens, made])
         return secret
