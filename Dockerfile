@@ -6,10 +6,10 @@ COPY pyproject.toml README.md LICENSE ./
 COPY pipelines pipelines
 COPY workers workers
 COPY exports exports
-# the wheel first, then its dependencies: the light core alone, no PyTorch
+# the wheel first, then its dependencies: the light core and the HTTP API, no PyTorch
 RUN python -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
  && python -m venv /opt/pixelmill \
- && /opt/pixelmill/bin/python -m pip install --no-cache-dir /wheels/*.whl
+ && /opt/pixelmill/bin/python -m pip install --no-cache-dir "$(ls /wheels/*.whl)[api]"
 
 FROM python:3.12-slim
 ARG VERSION=0.1.0

@@ -68,6 +68,10 @@ class RemoteClient:
         """Raise BrokerError if the gateway, or the service behind it, does not answer."""
         self.service()
 
+    def is_alive(self, timeout: float = _TIMEOUT_S) -> bool:
+        """True if the gateway's process answers, whatever is behind it; needs no token. Raises BrokerError."""
+        return bool(self._json("GET", "/healthz", timeout=timeout)["status"] == "ok")
+
     def submit(
         self,
         pipeline: str,

@@ -74,7 +74,8 @@ def test_a_compose_client_accepts_the_file_and_fills_in_the_password(tmp_path: P
 
     assert done.returncode == 0, done.stderr
     services = yaml.safe_load(done.stdout)["services"]
-    assert set(services) == {"broker", "worker", "client"}
+    assert set(services) == {"broker", "worker", "gateway", "client"}
+    assert "127.0.0.1" in json.dumps(services["gateway"]["ports"])  # a string or a mapping, as the client writes it
     assert services["worker"]["environment"]["PIXELMILL_BROKER"] == f"redis://:{PASSWORD}@broker:6379/0"
 
 
@@ -106,14 +107,16 @@ def test_every_command_in_compose_parses_against_the_real_cli(compose: dict[str,
 
     parsed = {name: parse(service["command"]).info_name for name, service in ours.items()}
 
-    assert parsed == {"worker": "worker", "client": "run"}
+    assert parsed == {"worker": "worker", "gateway": "serve", "client": "run"}
 
 
 def test_every_health_check_in_compose_parses_or_is_the_brokers(compose: dict[str, Any]) -> None:
-    test = compose["services"]["worker"]["healthcheck"]["test"]
-
-    assert test[:2] == ["CMD", "pixelmill"]
-    assert parse(test[2:]).info_name == "health"
+    for name in ("worker", "gateway"):
+        test = compose["services"][name]["healthcheck"]["test"]
+        assert test[:2] == ["CMD", "pixelmill"]
+        assert parse(test[2:]).info_name == "health"
+    port = parse(compose["services"]["gateway"]["command"]).params["port"]
+    assert parse(test[2:]).params["gateway"] == f"http://127.0.0.1:{port}"
 
 
 def test_the_images_entry_point_command_and_health_check_parse() -> None:
@@ -142,7 +145,36 @@ def test_the_paths_a_command_names_are_mounted(compose: dict[str, Any]) -> None:
     mounts = {volume["target"]: volume.get("read_only", False) for volume in service["volumes"]}
 
     assert mounts == {arguments["src"]: True, str(arguments["output"]): False}
-    assert compose["services"]["worker"]["volumes"] == service["volumes"]  # a job names its files by these paths
+    assert all(one in compose["services"]["worker"]["volumes"] for one in service["volumes"])
+
+
+def test_a_worker_sees_what_comes_over_http_where_the_gateway_keeps_it(compose: dict[str, Any]) -> None:
+    gateway, worker = compose["services"]["gateway"], compose["services"]["worker"]
+    arguments = parse(gateway["command"]).params
+    mounts = {volume["target"]: volume.get("read_only", False) for volume in gateway["volumes"]}
+
+    assert mounts == {str(arguments["data"]): False, str(arguments["roots"][0]): True}
+    assert all(one in worker["volumes"] for one in gateway["volumes"])
+
+
+def test_the_gateway_asks_for_tokens_and_is_published_on_loopback_alone(compose: dict[str, Any]) -> None:
+    gateway = compose["services"]["gateway"]
+    arguments = parse(gateway["command"]).params
+
+    assert arguments["tokens"] is None  # as ever off loopback: a token is asked for
+    assert arguments["host"] == "0.0.0.0"
+    assert gateway["ports"] == [f"127.0.0.1:${{PIXELMILL_PORT:-8000}}:{arguments['port']}"]
+    assert compose["networks"]["front"]["driver_opts"] == {
+        "com.docker.network.bridge.enable_ip_masquerade": "false"
+    }  # no way out
+    for name in ("broker", "worker"):
+        assert gateway["depends_on"][name] == {"condition": "service_healthy"}
+
+
+def test_the_image_has_what_the_gateway_needs() -> None:
+    installed = next(rest for name, rest in instructions() if name == "RUN" and "pip install" in rest)
+
+    assert "[api]" in installed
 
 
 # (c) the variables
@@ -152,7 +184,7 @@ def test_every_variable_set_for_a_container_is_one_the_settings_know(compose: di
     fields = {f"PIXELMILL_{name.upper()}" for name in Settings.model_fields}
     in_the_image = set(re.findall(r"PIXELMILL_\w+", " ".join(rest for name, rest in instructions() if name == "ENV")))
 
-    for name in ("worker", "client"):
+    for name in ("worker", "gateway", "client"):
         assert set(compose["services"][name]["environment"]) | in_the_image <= fields
 
 
@@ -193,14 +225,15 @@ def test_the_broker_persists_has_a_health_check_and_workers_wait_for_it(compose:
     assert "broker:/data" in broker["volumes"]
     assert "broker" in compose["volumes"]
     assert "PONG" in broker["healthcheck"]["test"][-1]
-    for name in ("worker", "client"):
+    for name in ("worker", "gateway", "client"):
         assert compose["services"][name]["depends_on"]["broker"] == {"condition": "service_healthy"}
 
 
-def test_no_port_is_published(compose: dict[str, Any]) -> None:
-    for service in compose["services"].values():
-        assert "ports" not in service
+def test_no_port_but_the_gateways_is_published(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        assert ("ports" in service) == (name == "gateway")
         assert service.get("network_mode") is None
+        assert ("front" in service["networks"]) == (name == "gateway")
     assert compose["networks"]["inside"]["internal"] is True
 
 

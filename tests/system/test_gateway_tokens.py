@@ -182,3 +182,12 @@ def test_off_loopback_a_gateway_asks_for_tokens_without_being_told(tmp_path: Pat
 
     assert done.returncode == 1
     assert "nobody could ask: there is no token yet" in done.stderr
+
+
+def test_a_health_check_needs_no_token_and_notices_that_nobody_answers(gateway: Gateway) -> None:
+    here = pixelmill("health", "--gateway", gateway.url)
+    nobody = pixelmill("health", "--gateway", "http://127.0.0.1:1", "--timeout", "2")
+
+    assert (here.returncode, here.stdout) == (0, f"healthy: the gateway {gateway.url} answers\n")
+    assert nobody.returncode == 1
+    assert "does not answer" in nobody.stderr

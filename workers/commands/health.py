@@ -25,6 +25,7 @@ Exit status: 0 healthy, 1 not, with the reason on standard error.
 )
 @click.option("--broker", metavar="URL", help="Broker; default: PIXELMILL_BROKER.")
 @click.option("--anywhere", is_flag=True, help="A worker on any machine will do; default: one on this machine.")
+@click.option("--gateway", metavar="URL", help="Ask a gateway instead whether it answers, e.g. http://127.0.0.1:8000.")
 @click.option(
     "--timeout",
     type=click.FloatRange(0.1, 60),
@@ -32,8 +33,14 @@ Exit status: 0 healthy, 1 not, with the reason on standard error.
     show_default=True,
     help="Seconds a worker has for its answer.",
 )
-def health(broker: str | None, anywhere: bool, timeout: float) -> None:
-    """Ask the broker, then a worker of this machine whether it takes shards from the queue."""
+def health(broker: str | None, anywhere: bool, gateway: str | None, timeout: float) -> None:
+    """Ask the broker, then a worker of this machine whether it takes shards from the queue; or a gateway."""
+    if gateway is not None:
+        from workers.remote import RemoteClient
+
+        RemoteClient(gateway).is_alive(timeout)
+        click.echo(f"healthy: the gateway {gateway} answers")
+        return
     from workers.errors import BrokerError
     from workers.queues import is_rabbitmq, is_redis
     from workers.settings import settings

@@ -36,7 +36,7 @@ Off loopback every request needs a token: `pixelmill tokens add NAME` makes one.
     "--root",
     "roots",
     multiple=True,
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    type=click.Path(path_type=Path, file_okay=False),
     help="Folder from which jobs may name pictures by path; may be repeated. Default: uploads only.",
 )
 @click.option("--tokens/--no-tokens", default=None, help="Ask for bearer tokens.  [default: unless on loopback]")
@@ -53,9 +53,13 @@ def serve(
     hosts: tuple[str, ...], origins: tuple[str, ...], max_body: int, max_files: int, max_waiting: int, rate: float,
 ) -> None:  # fmt: skip
     """Serve the HTTP API and the page until Ctrl-C."""
+    from pipelines.errors import ParameterError
     from workers.errors import BrokerError
     from workers.gateway.serving import serve as serve_until_stopped
 
+    for root in roots:
+        if not root.is_dir():
+            raise ParameterError(f"--root {root} is no folder: create it, or name another one")
     data = data.resolve()
     local = host in _LOOPBACK
     asks = not local if tokens is None else tokens
