@@ -28,7 +28,7 @@ from pipelines.geometry import Fit
 from pipelines.image import Limits
 from pipelines.optimisers import load_optimiser
 from pipelines.params import OptimiseParams
-from pipelines.pipeline import Pipeline, Prepared, Source, Stopwatch, Then, named
+from pipelines.pipeline import Halted, Pipeline, Prepared, Source, Stopwatch, Then, named
 from pipelines.results import Failure, RenderedPicture, Result
 from pipelines.safety import check_model
 from pipelines.session import Session
@@ -70,10 +70,6 @@ class Painter(Protocol):
     def paint(self, content: Image, each: EachStep, threads: int) -> tuple[Image, Losses]:
         """Paint a picture, (H, W, 3) uint8 RGB, at its size; `each` is called after every step and may raise."""
         ...
-
-
-class Halted(Exception):  # noqa: N818 - no error: somebody wanted no further step
-    """The work on a picture was ended between two steps; there is no result."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,7 +182,7 @@ class OptimiseParams(Params):
     style_sha256: tuple[str, ...] = Field((), validate_default=True, description="checksums of these pictures")
     steps: int = Field(300, ge=1, le=5000, description="steps of the optimiser")
     keep_every: int = Field(0, ge=0, le=5000, description="keep a picture after every so many steps; 0: only the last")
-    size: int = Field(512, ge=64, le=2048, description="longer side in pixels at which is painted, at most the picture's")
+    size: int = Field(512, ge=64, le=2048, description="longer side of the work in pixels, at most the picture's")
     enlarge: bool = Field(False, description="enlarge what is painted to the picture's own size")
     original_colours: bool = Field(False, description="take only light and shade from what is painted")
     optimiser: Literal["lbfgs", "adam"] = Field("lbfgs", description="how the picture is improved")

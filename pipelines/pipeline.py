@@ -54,6 +54,10 @@ class Prepared:
     timings_ms: dict[str, float]
 
 
+class Halted(Exception):  # noqa: N818 - no error: somebody wanted no further step
+    """The work on a picture was ended within it; there is no result."""
+
+
 class Stopwatch:
     """Milliseconds between marks."""
 

@@ -16,7 +16,7 @@ from celery.signals import worker_process_init, worker_ready, worker_shutdown
 
 from workers import transport
 from workers.process import die_with_parent
-from workers.queues import all_queues, is_rabbitmq, quorum_queues
+from workers.queues import is_rabbitmq, queues_of, quorum_queues
 from workers.settings import settings
 
 TASK_SHARD = "pixelmill.shard"
@@ -86,7 +86,9 @@ at_ready: list[Callable[[], None]] = []  # what else a worker's parent starts on
 
 def worker_queues() -> str:
     """The queues a worker takes from, as Celery's command line wants them, the most urgent first."""
-    return ",".join(all_queues(settings().queue))
+    from workers.optimising import lanes_served
+
+    return ",".join(queues_of(settings().queue, lanes_served()))
 
 
 def add_rounds() -> None:

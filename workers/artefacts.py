@@ -3,6 +3,7 @@
     DST/overlays/…   what was found, drawn into the picture
     DST/masks/…      a class for every pixel, as a palette PNG
     DST/pictures/…   the picture a pipeline made
+    DST/steps/…      what it was before it was done (`workers.stepping`)
 
 Formats and names, and why: docs/decisions/0009-artefacts.md.
 """
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
     from pipelines.results import RenderedPicture, SemanticMask
 
-OVERLAYS, MASKS, PICTURES = "overlays", "masks", "pictures"
-FOLDERS = (OVERLAYS, MASKS, PICTURES)
+OVERLAYS, MASKS, PICTURES, STEPS = "overlays", "masks", "pictures", "steps"
+FOLDERS = (OVERLAYS, MASKS, PICTURES, STEPS)
 
 # The shorter side an overlay keeps of a large photograph, in pixels; above it the decoder may shrink while it decodes.
 SHORTER_SIDE = 720

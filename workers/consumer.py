@@ -26,7 +26,8 @@ from workers.errors import BrokerError
 from workers.holding import GIVE_BACK_SECONDS, LONGEST_SECONDS, Holding
 from workers.limits import resident_bytes
 from workers.loaded import process_name
-from workers.queues import all_queues, is_rabbitmq, is_redis
+from workers.optimising import lanes_served
+from workers.queues import is_rabbitmq, is_redis, queues_of
 from workers.request import Parent
 from workers.roll import Pulse, Roll, Worker
 from workers.settings import settings
@@ -53,7 +54,7 @@ class ShardConsumer(Consumer):  # type: ignore[misc]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._holds = is_rabbitmq(settings().broker or "")
-        self.holding = Holding(all_queues(settings().queue))
+        self.holding = Holding(queues_of(settings().queue))
         if self._holds:
             options["amqheartbeat"] = _HEARTBEAT_SECONDS
         super().__init__(*arguments, **options)
@@ -76,7 +77,7 @@ class ShardConsumer(Consumer):  # type: ignore[misc]
 
         if not self._holds:
             return receive_or_put_aside
-        self.holding = Holding(all_queues(settings().queue))
+        self.holding = Holding(queues_of(settings().queue))
         self._receive = receive_or_put_aside
 
         def hold(message: Any) -> None:
@@ -144,6 +145,7 @@ class Rounds(StartStopStep):  # type: ignore[misc]
         self._sweeper = Sweeper(consumer.app, Parent.store, config.queue, lists, depth)
         self._roll = Roll(Parent.store, config.queue)
         self._name = consumer.hostname
+        self._lanes = lanes_served(config)
         self._polls = is_list
         self._trouble = False
 
@@ -197,6 +199,7 @@ class Rounds(StartStopStep):  # type: ignore[misc]
             "processes": processes,
             "busy": busy,
             "held": len(consumer.holding),
+            "optimises": "torch" in self._lanes,
             "idle_for": round(unseen, 1),
             "members": [process_name(pid) for pid in pids],
             "memory_mb": round(memory / 2**20, 1),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from workers.errors import BrokerError
-from workers.queues import all_queues
+from workers.queues import queues_of
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -27,7 +27,7 @@ class Depth:
             if self._connection is None:
                 self._connection = self._app.connection_for_read(heartbeat=0)
             total = 0
-            for name in all_queues(self._queue):
+            for name in queues_of(self._queue):
                 try:
                     with self._connection.channel() as channel:
                         total += channel.queue_declare(name, passive=True).message_count

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from workers.lease import Tally
 from workers.limits import Watchdog
 from workers.patience import patiently
 from workers.roots import is_inside
+from workers.stepping import attended
 from workers.store import JobStore
 
 if TYPE_CHECKING:
@@ -69,8 +71,11 @@ class Work:
 class Images:
     """The images of one attempt on their way through the pipeline."""
 
-    def __init__(self, work: Work, pipeline: Pipeline, journal: Journal, watchdog: Watchdog) -> None:
-        self.work, self.spec, self.pipeline = work, work.shard.spec, pipeline
+    def __init__(
+        self, work: Work, pipeline: Pipeline, journal: Journal, watchdog: Watchdog, shard_seconds: float = math.inf
+    ) -> None:
+        self.work, self.spec = work, work.shard.spec
+        self.pipeline = attended(pipeline, work, watchdog, shard_seconds)
         self.journal, self.watchdog = journal, watchdog
         self.root, self.output = Path(self.spec.root), Path(self.spec.output)
         self.about = _about(self.spec, pipeline)
@@ -109,7 +114,12 @@ class Images:
             self._write(prepared, None)
             return
         self.journal.start(name, "running the network")
-        result = self.pipeline.finish(prepared, lambda tensor: self.pipeline.session.run(tensor))
+        from pipelines.pipeline import Halted
+
+        try:
+            result = self.pipeline.finish(prepared, lambda tensor: self.pipeline.session.run(tensor))
+        except Halted:
+            return
         self.journal.start(name, "writing its result")
         self._write(result, prepared.picture)
 

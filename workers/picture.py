@@ -22,7 +22,7 @@ from pydantic import Field, model_validator
 from workers.errors import BrokerError, JobError, SourceError, WaitTimeoutError
 from workers.jobs import JobSpec, RelativeName, _Message
 from workers.journal import Line
-from workers.queues import queue_for
+from workers.queues import lane, queue_for
 from workers.store import KEEP_SECONDS, JobStore, waiting_key
 
 if TYPE_CHECKING:
@@ -73,7 +73,10 @@ def ask(
         store.redis.zadd(waiting, {waiting_member(spec): time.time()})
         store.redis.expire(waiting, KEEP_SECONDS)
         app.send_task(
-            TASK_PICTURE, args=[message.model_dump(mode="json")], queue=queue_for(queue, "high"), expires=timeout
+            TASK_PICTURE,
+            args=[message.model_dump(mode="json")],
+            queue=queue_for(lane(queue, spec.pipeline), "high"),
+            expires=timeout,
         )
         return _answer(store, queue, spec, message.name, timeout, wanted)
     except (redis.RedisError, OperationalError) as error:

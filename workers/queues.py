@@ -6,17 +6,43 @@ Redis, Valkey and RabbitMQ all have queues, and each has its own idea of a messa
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+
+from pipelines.optimisers import PIPELINE as OPTIMISE
 
 if TYPE_CHECKING:
     from kombu import Queue
 
 Priority: TypeAlias = Literal["high", "normal", "bulk"]
+Lane: TypeAlias = Literal["plain", "torch"]  # who can do it: any worker, or one with PyTorch
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)  # the most urgent first
+
+LANES: tuple[Lane, ...] = get_args(Lane)
 
 _AGAIN = "again"
 # RabbitMQ 4 drops a message that was delivered 20 times. We count attempts ourselves, in the store.
 _MOST_DELIVERIES = 1_000_000
+
+
+def lane_of(pipeline: str) -> Lane:
+    """Who can do the shards of a pipeline."""
+    return "torch" if pipeline == OPTIMISE else "plain"
+
+
+def lane(base: str, pipeline: str) -> str:
+    """The base of the queues for a pipeline's shards; base: the service's queue name."""
+    return base if lane_of(pipeline) == "plain" else f"{base}.{lane_of(pipeline)}"
+
+
+def waits_as(pipeline: str, priority: Priority) -> str:
+    """The name under which a pipeline's shards wait in the store: nobody gives way to what he could not do."""
+    return priority if lane_of(pipeline) == "plain" else f"{lane_of(pipeline)}-{priority}"
+
+
+# every name of `waits_as`
+WAITING: tuple[str, ...] = (*PRIORITIES, *(f"torch-{priority}" for priority in PRIORITIES))
 
 
 def queue_for(base: str, priority: Priority) -> str:
@@ -30,8 +56,21 @@ def queue_for_returned(base: str) -> str:
 
 
 def all_queues(base: str) -> tuple[str, ...]:
-    """Every queue of a service in the order workers look into them."""
+    """Every queue of a lane in the order workers look into them; base: the lane's."""
     return queue_for(base, "high"), queue_for_returned(base), queue_for(base, "normal"), queue_for(base, "bulk")
+
+
+def queues_of(base: str, lanes: Sequence[Lane] = LANES) -> tuple[str, ...]:
+    """Every queue of these lanes, the most urgent first, and of two alike the one that any worker can take."""
+    bases = [base if one == "plain" else f"{base}.{one}" for one in lanes]
+    return tuple(name for alike in zip(*map(all_queues, bases), strict=True) for name in alike)
+
+
+def queue_for_again(base: str, message: str) -> str:
+    """The queue for a message that is given out again: one whose workers can do what is in it."""
+    parsed = json.loads(message)
+    shards = "number" in parsed["payload"]  # the last message of a job needs nothing that any worker has not
+    return queue_for_returned(lane(base, parsed["payload"]["spec"]["pipeline"]) if shards else base)
 
 
 def above(priority: Priority) -> tuple[Priority, ...]:
@@ -54,4 +93,4 @@ def quorum_queues(base: str) -> list[Queue]:
     from kombu import Exchange, Queue
 
     arguments = {"x-queue-type": "quorum", "x-delivery-limit": _MOST_DELIVERIES}
-    return [Queue(name, Exchange(""), routing_key=name, queue_arguments=arguments) for name in all_queues(base)]
+    return [Queue(name, Exchange(""), routing_key=name, queue_arguments=arguments) for name in queues_of(base)]

@@ -17,6 +17,7 @@ from workers import scripts
 from workers.errors import BrokerError
 from workers.jobs import JobSpec
 from workers.outbox import add_to_outbox
+from workers.queues import waits_as
 from workers.settings import settings
 from workers.store import KEEP_SECONDS, JobStore
 
@@ -99,6 +100,7 @@ class Registry:
         values = {
             "spec": json.dumps(spec.model_dump(mode="json")), "source": _printable(source), "owner": owner,
             "created": now, "beat": now, "images": 0, "kept": 0, "fed": 0, "offset": 0, "key": key,
+            "priority": waits_as(spec.pipeline, spec.priority),
         }  # fmt: skip
         self.store.create(spec.job, priority=spec.priority)
         pipe = self._redis.pipeline()

@@ -19,7 +19,7 @@ from workers.app import TASK_CLOSE
 from workers.errors import BrokerError
 from workers.jobs import Close, Shard, process_of_attempt
 from workers.publish import publish
-from workers.queues import queue_for_returned
+from workers.queues import queue_for_again
 from workers.settings import settings
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class ShardRequest(Request):  # type: ignore[misc]
         super().on_timeout(soft, timeout)
         if message is not None:  # Celery takes a message that ran out of time for done
             try:
-                publish(self.task.app, queue_for_returned(settings().queue), message)
+                publish(self.task.app, queue_for_again(settings().queue, message), message)
             except BrokerError:
                 log.exception("a shard is not given out again now; the sweep will find it")
 

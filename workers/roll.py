@@ -19,7 +19,7 @@ class Worker:
     """One worker. silent: seconds since it answered. idle_for: since it, being free, looked into the queues.
 
     busy: messages it holds, out of `processes`. members: its pool processes, by `workers.loaded.process_name`.
-    memory_mb: of all its processes. held: messages no process was free for yet.
+    memory_mb: of all its processes. held: messages no process was free for yet. optimises: it has PyTorch.
     """
 
     name: str
@@ -30,13 +30,14 @@ class Worker:
     members: tuple[str, ...] = ()
     memory_mb: float = 0.0
     held: int = 0
+    optimises: bool = False
 
     @staticmethod
     def of(name: str, silent: float, about: Mapping[str, Any]) -> Worker:
         """Understand what a worker says about itself."""
         counts = about["idle_for"], about["processes"], about["busy"]
         members, memory, held = tuple(about.get("members", ())), about.get("memory_mb", 0.0), about.get("held", 0)
-        return Worker(name, silent, *counts, members, memory, held)
+        return Worker(name, silent, *counts, members, memory, held, bool(about.get("optimises", False)))
 
     @property
     def is_ready(self) -> bool:

@@ -12,7 +12,6 @@ import redis
 
 from pipelines.errors import PixelmillError
 from workers.deadline import seconds_left
-from workers.embedded import EmbeddedWorker
 from workers.errors import BrokerError, JobError, OutputError, WorkerError
 from workers.feeder import Feeder
 from workers.folder import Source
@@ -22,12 +21,15 @@ from workers.job_request import Request, resolve
 from workers.jobs import JobSpec
 from workers.journal import Finished, Totals, settle, totals
 from workers.listing import Listing
+from workers.optimising import check_own_worker, shard_images, waits_for
 from workers.output import claim_output, prove_writable, remembered
+from workers.queues import lane_of
 from workers.registry import Registry
 from workers.resume import Left, begin, check_same_job, end_orphan, note_closed, take_over
 from workers.services import Service, service_for
 from workers.settings import Settings, settings
 from workers.status import View
+from workers.stepping import steps_of
 from workers.store import JobStore, Progress
 
 _POLL_SECONDS = 0.1
@@ -64,6 +66,7 @@ def run(request: Request, view: View, refresh: Callable[[View], None]) -> Outcom
     started = time.monotonic()
     with Interrupts() as interrupts:
         spec, source = resolve(request)
+        check_own_worker(spec, settings())
         with claim_output(Path(spec.output)):
             spec = check_same_job(spec, force=request.force)
             return _Run(request, spec, source, view, refresh, interrupts, started).execute()
@@ -91,6 +94,7 @@ class _Run:
         self._first_seen = self._last_seen = (0.0, 0)  # (seconds, images done)
         self.last: Progress | None = None
         self._alone_since: float | None = None
+        self._stepwise = lane_of(spec.pipeline) == "torch"
 
     def execute(self) -> Outcome:
         """Settle what an earlier run left, compute the rest, close the job."""
@@ -157,7 +161,7 @@ class _Run:
                 self.spec,
                 self.source,
                 left.finished,
-                largest=self.config.shard_images,
+                largest=shard_images(self.spec, self.config),
                 hands=2 if service.worker is not None else 8,
                 cancelled=lambda: self.interrupts.requested,
             )
@@ -183,6 +187,8 @@ class _Run:
                 listed = listing.complete
                 progress = service.store.progress(self.spec.job)
                 head = registry.head(self.spec.job)
+                if self._stepwise:
+                    self.view.steps = steps_of(service.store, self.spec.job, progress.live)
                 if not begun and head is not None:  # the workers' steward goes on
                     begun = feeder.feed(head, progress.open) + progress.open > 0 and listed
                 if service.worker is not None:
@@ -205,20 +211,21 @@ class _Run:
                     "the broker no longer knows this job: it was cancelled, or the broker lost its data. The same "
                     "command continues it"
                 )
-            self._look_for_workers(progress, service.worker)
+            self._look_for_workers(progress, service)
             time.sleep(_POLL_SECONDS if self.first_result is not None else _POLL_SECONDS / 4)
 
-    def _look_for_workers(self, progress: Progress, worker: EmbeddedWorker | None) -> None:
+    def _look_for_workers(self, progress: Progress, service: Service) -> None:
         """Say so if a service seems to have no worker."""
         now = time.monotonic()
-        if worker is not None or progress.live or not progress.open:
+        if service.worker is not None or progress.live or not progress.open:
             self._alone_since = None
             drawing_up = self.view.total is not None and self.view.skipped + self.view.done >= self.view.total
             self.view.phase = "report" if drawing_up else self.spec.pipeline
             return
         self._alone_since = self._alone_since or now
         if now - self._alone_since > _ALONE_SECONDS:
-            self.view.phase = "waiting for a worker, `pixelmill worker` starts one"
+            nobody = waits_for(service.store, self.config.queue, self.spec.pipeline)
+            self.view.phase = nobody or "waiting for a worker, `pixelmill worker` starts one"
 
     def _done(self, progress: Progress) -> int:
         return progress.ok + progress.failed + progress.partly

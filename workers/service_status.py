@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from workers.loaded import LoadedModel, loaded_by
-from workers.queues import is_rabbitmq
+from workers.queues import PRIORITIES, WAITING, is_rabbitmq
 from workers.registry import Registry
 from workers.roll import Roll
 from workers.settings import without_password
 from workers.status import Status, status_of
+from workers.store import JobStore, waiting_key
 
 _JOBS_COUNTED = 200
 
@@ -70,6 +71,12 @@ def from_json(told: Mapping[str, Any], running: tuple[Status, ...]) -> ServiceSt
     return ServiceStatus(**{**told, "workers": workers, "running": running, "finished_by_minute": minutes})
 
 
+def _for_torch(store: JobStore, queue: str) -> dict[str, int]:
+    """Shards that wait for a worker with PyTorch; empty if there are none."""
+    waiting = sum(store.redis.zcard(waiting_key(queue, name)) for name in WAITING[len(PRIORITIES) :])
+    return {"for torch": waiting} if waiting else {}
+
+
 def service_status(registry: Registry, queue: str, broker: str | None = None) -> ServiceStatus:
     """Ask a service how it is. broker: its URL if it is not the store. Raises redis.RedisError if the store is away."""
     store = registry.store
@@ -96,7 +103,7 @@ def service_status(registry: Registry, queue: str, broker: str | None = None) ->
             )
             for one in workers
         ),
-        waiting={str(name): depth for name, depth in store.waiting(queue).items()},
+        waiting={str(name): depth for name, depth in store.waiting(queue).items()} | _for_torch(store, queue),
         oldest_seconds={key: round(value, 1) for key, value in store.oldest_waiting(queue).items()},
         running=tuple(running),
         images_per_second=round(sum(status.images_per_second for status in running), 2),

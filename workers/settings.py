@@ -28,6 +28,9 @@ class Settings(BaseSettings):
     models: str | None = Field(None, description="folders with model files known by name, separated like PATH")
     processes: int = Field(0, ge=0, le=256, description="processes of a worker; 0: by the cores")
     threads: int = Field(0, ge=0, le=256, description="pictures in work at once in a process; 0: by the cores")
+    optimise: Literal["auto", "yes", "no", "only"] = Field(
+        "auto", description="take jobs that need PyTorch: auto (where it is installed), yes, no, only these"
+    )
     provider: Provider = Field("auto", description="execution provider of workers: auto, cpu, cuda, tensorrt")
     max_pixels: int = Field(100_000_000, ge=1, description="largest picture, in pixels")
     max_bytes: int = Field(256 * 2**20, ge=1, description="largest image file, in bytes")

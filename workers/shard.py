@@ -198,7 +198,8 @@ class _Attempt:
             return
         with Watchdog(self.limits, lambda cause, names: self._over_limit(journal, cause, names)) as watchdog:
             try:
-                Images(self.work, pipeline, journal, watchdog).take(remaining, earlier, threads)
+                images = Images(self.work, pipeline, journal, watchdog, self.limits.shard_seconds)
+                images.take(remaining, earlier, threads)
             finally:
                 journal.close()
 

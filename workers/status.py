@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 
 from workers.deadline import end_if_overdue
+from workers.optimising import waits_for
 from workers.outbox import Delivery, deliveries
-from workers.queues import Priority
+from workers.queues import Priority, lane_of
 from workers.registry import Head, Registry
 from workers.settings import settings, without_secrets
+from workers.stepping import steps_of
 from workers.store import Progress
 
 JobState: TypeAlias = Literal["pending", "running", "done", "done with failures", "failed", "cancelled", "dead"]
@@ -29,7 +31,7 @@ class Status:
     ones of an earlier job included. at_work: shards in work now. created, ended: ISO 8601, the server's time.
     reason: why the job failed or was cancelled; trouble: what keeps it from going on at the moment.
     deadline: when it must be over, likewise. webhook: whom its end is told, without what may be secret in the URL;
-    deliveries: how that went so far.
+    deliveries: how that went so far. steps: how far pictures are that take many.
     """
 
     job: str
@@ -55,6 +57,7 @@ class Status:
     deadline: str | None = None
     webhook: str | None = None
     deliveries: tuple[Delivery, ...] = ()
+    steps: str = ""
 
     @property
     def has_ended(self) -> bool:
@@ -75,6 +78,7 @@ class View:
     failed: int = 0
     skipped: int = 0
     phase: str = "starting"
+    steps: str = ""
 
 
 def status_of(registry: Registry, job: str) -> Status | None:
@@ -85,7 +89,13 @@ def status_of(registry: Registry, job: str) -> Status | None:
     if head is None:
         return None
     log = deliveries(registry.store, settings().queue, job) if head.webhook else ()
-    return _status(head, progress, now, log)
+    status = _status(head, progress, now, log)
+    if lane_of(status.pipeline) == "plain" or status.has_ended:
+        return status
+    if status.state == "pending":
+        nobody = waits_for(registry.store, settings().queue, status.pipeline)
+        return replace(status, trouble=status.trouble or nobody)
+    return replace(status, steps=steps_of(registry.store, job, progress.live))
 
 
 def _status(head: Head, progress: Progress, now: float, log: tuple[Delivery, ...]) -> Status:

@@ -15,6 +15,7 @@ from workers.job_request import Request, resolve
 from workers.jobs import JobSpec
 from workers.journal import RESULTS
 from workers.listing import Listing
+from workers.optimising import shard_images
 from workers.output import claim_output, remembered
 from workers.registry import Registry
 from workers.resume import begin, check_same_job, end_orphan, take_over
@@ -61,7 +62,7 @@ def submit(request: Request, service: Service, config: Settings, key: str = "") 
             if meant != spec.job:  # another client was quicker, with the same key and another output folder
                 registry.forget(spec.job)
                 return meant
-            listing = Listing(spec, source, left.finished, largest=config.shard_images, hands=_HANDS)
+            listing = Listing(spec, source, left.finished, largest=shard_images(spec, config), hands=_HANDS)
             _list_and_feed(listing, registry, service, config)
         except OSError as error:
             where = error.filename or output

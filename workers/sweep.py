@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from workers.jobs import attempt_is_dead
 from workers.publish import publish
-from workers.queues import PRIORITIES, all_queues, queue_for_returned
+from workers.queues import WAITING, queue_for_again, queues_of
 from workers.roll import STALE_SECONDS, Roll
 from workers.store import JobStore, later_key, running_key, waiting_key
 
@@ -62,7 +62,7 @@ class Sweeper:
             return 0
         again = [*self._dead(), *self._due(), *self._unseen(), *self._uncounted()]
         for message in again:
-            publish(self._app, queue_for_returned(self._queue), message)
+            publish(self._app, queue_for_again(self._queue, message), message)
         if again:
             log.warning("%d shards are given out again: nobody worked on them", len(again))
         return len(again)
@@ -91,13 +91,13 @@ class Sweeper:
     def _unseen(self) -> list[str]:
         if self._lists is None:
             return []
-        queues = all_queues(self._queue)
+        queues = queues_of(self._queue)
         pipe = self._lists.redis.pipeline()
         for name in queues:
             pipe.llen(name)
         queued = sum(pipe.execute())
         now = time.monotonic()
-        if sum(self._store.waiting(self._queue).values()) <= queued:
+        if self._waiting() <= queued:
             self._short_since = None
             if now - self._looked < _LOOK_ANYWAY_SECONDS or queued > _MOST_MESSAGES:
                 return []
@@ -112,7 +112,7 @@ class Sweeper:
         """Where RabbitMQ has fewer messages than shards wait, any of these may be the one without."""
         if self._depth is None:
             return []
-        waiting = sum(self._store.waiting(self._queue).values())
+        waiting = self._waiting()
         if not waiting:
             self._short_since = None
             return []
@@ -128,11 +128,18 @@ class Sweeper:
         self._short_since = None
         return self._let_wait(sorted(self._old_ones(_UNCOUNTED_SECONDS))[:_MOST_AGAIN])
 
+    def _waiting(self) -> int:
+        """How many shards wait, whoever can do them."""
+        pipe = self._store.redis.pipeline()
+        for name in WAITING:
+            pipe.zcard(waiting_key(self._queue, name))
+        return sum(pipe.execute())
+
     def _old_ones(self, seconds: float = UNSEEN_SECONDS) -> set[str]:
         """Shards that have waited long enough to be in a queue."""
         found: set[str] = set()
-        for priority in PRIORITIES:
-            key = waiting_key(self._queue, priority)
+        for name in WAITING:
+            key = waiting_key(self._queue, name)
             found.update(self._store.redis.zrangebyscore(key, "-inf", self._now() - seconds))
         return found
 
@@ -159,7 +166,7 @@ class Sweeper:
         return messages
 
     def _forget(self, member: str) -> None:
-        for key in (later_key(self._queue), *(waiting_key(self._queue, priority) for priority in PRIORITIES)):
+        for key in (later_key(self._queue), *(waiting_key(self._queue, name) for name in WAITING)):
             self._store.redis.zrem(key, member)
 
     def _now(self) -> float:

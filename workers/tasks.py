@@ -24,7 +24,7 @@ from workers.limits import Limits
 from workers.loaded import Teller
 from workers.patience import patiently
 from workers.publish import publish
-from workers.queues import queue_for
+from workers.queues import lane, queue_for
 from workers.settings import settings
 from workers.shard import attempt_shard
 from workers.store import JobStore
@@ -61,7 +61,9 @@ def shard(message: dict[str, Any]) -> None:
         lease_seconds=config.lease_seconds,
         roots=config.allowed_roots,
         limits=Limits(seconds, config.memory_growth * 2**20, config.shard_seconds),
-        give_back=lambda message: publish(app, queue_for(config.queue, parsed.spec.priority), message),
+        give_back=lambda message: publish(
+            app, queue_for(lane(config.queue, parsed.spec.pipeline), parsed.spec.priority), message
+        ),
     )
 
 

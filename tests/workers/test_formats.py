@@ -39,6 +39,7 @@ ABLE = {
     "segment": "masks csv parquet",
     "portrait": "csv parquet",
     "stylize": "csv parquet",
+    "optimise": "csv parquet",
     "generate": "csv parquet",
 }
 PAIRS = [(pipeline, name) for pipeline in PIPELINES for name in EVERY.split()]

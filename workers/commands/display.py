@@ -57,7 +57,7 @@ class Display:
             elapsed = time.monotonic() - began[0] if began else 0
             self._bar.update(
                 task,
-                description=view.phase,
+                description=f"{view.phase}, {view.steps}" if view.steps else view.phase,
                 total=view.total,
                 completed=view.skipped + view.done,
                 rate=f"{view.done / elapsed:.1f} images/s" if elapsed > 0.5 else "",
@@ -80,7 +80,9 @@ def _plain_lines() -> Callable[[View], None]:
         if waits or time.monotonic() - last[0] >= 10:
             told.add(view.phase)
             last[0] = time.monotonic()
+            steps = f", {view.steps}" if view.steps else ""
             total = f" of {view.total:,}" if view.total is not None else ""
-            click.echo(f"{view.phase}: {view.skipped + view.done:,}{total} done, {view.failed:,} failed", err=True)
+            done = f"{view.skipped + view.done:,}{total} done"
+            click.echo(f"{view.phase}: {done}, {view.failed:,} failed{steps}", err=True)
 
     return refresh

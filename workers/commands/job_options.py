@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from pipelines.optimisers import PIPELINE as OPTIMISE
+from pipelines.style_pictures import split_weight
+
 if TYPE_CHECKING:
     from workers.folder import Source
     from workers.job_request import Request
@@ -93,6 +96,35 @@ _OPTIONS = (
         default=None,
         help="stylize: keep the picture's colours, take light and shade from the style.",
     ),
+    click.option(
+        "--optimise", is_flag=True, help="stylize: paint step by step in your own styles, as the pipeline `optimise`."
+    ),
+    click.option(
+        "--style",
+        "styles",
+        multiple=True,
+        metavar="FILE[:WEIGHT]",
+        help="stylize --optimise: a picture whose style to take; may be repeated.",
+    ),
+    click.option("--steps", type=int, help="stylize --optimise: how many.  [default: 300]"),
+    click.option("--keep-every", type=int, metavar="N", help="stylize --optimise: keep a picture every N steps."),
+    click.option(
+        "--size", type=int, metavar="PIXELS", help="stylize --optimise: longer side of the work.  [default: 512]"
+    ),
+    click.option(
+        "--enlarge", is_flag=True, default=None, help="stylize --optimise: enlarge it to the picture's own size."
+    ),
+    click.option("--style-weight", type=float, help="stylize --optimise: how much the styles count.  [default: 300]"),
+    click.option("--style-scale", type=float, help="stylize --optimise: size of the strokes.  [default: 1]"),
+    click.option("--smoothness", type=float, help="stylize --optimise: what noise costs.  [default: 1000]"),
+    click.option(
+        "--optimiser", type=click.Choice(["lbfgs", "adam"]), help="stylize --optimise: which.  [default: lbfgs]"
+    ),
+    click.option(
+        "--start",
+        type=click.Choice(["content", "noise"]),
+        help="stylize --optimise: begin with the picture, or with noise from --seed.  [default: content]",
+    ),
     click.option("--count", type=int, help="generate: how many pictures.  [default: 1]"),
     click.option("--seed", type=int, help="generate: seed of the first picture; the next has one more.  [default: 0]"),
     click.option("--truncation", type=float, help="generate: cut the noise off here; less is more usual."),
@@ -130,7 +162,7 @@ _OPTIONS = (
 # what is no parameter of the pipeline
 _OWN = (
     "pipeline", "instances", "src", "output", "model", "overlays", "formats", "force", "provider", "allow_fallback",
-    "deadline", "count", "seed",
+    "deadline", "count", "seed", "optimise", "styles",
 )  # fmt: skip
 
 
@@ -148,6 +180,10 @@ def request_from(options: dict[str, Any], **more: Any) -> Request:
 
     params = {name: value for name, value in options.items() if name not in _OWN and value not in (None, ())}
     pipeline = options["pipeline"]
+    if options["optimise"] or pipeline == OPTIMISE:
+        pipeline = _optimise(options, params)
+    elif options["styles"]:
+        raise click.UsageError(f"--style belongs to stylize --optimise, not to {pipeline}")
     if options["instances"] and pipeline not in ("segment", "instances"):
         raise click.UsageError(f"--instances belongs to the pipeline segment, not to {pipeline}")
     source, images = _input(options)
@@ -166,6 +202,18 @@ def request_from(options: dict[str, Any], **more: Any) -> Request:
         deadline=parse_deadline(options["deadline"]) if options["deadline"] else None,
         **more,
     )
+
+
+def _optimise(options: dict[str, Any], params: dict[str, Any]) -> str:
+    """Put what only `stylize --optimise` understands into the parameters; gives the pipeline's name."""
+    if options["pipeline"] not in ("stylize", OPTIMISE):
+        raise click.UsageError(f"--optimise belongs to the pipeline stylize, not to {options['pipeline']}")
+    if options["styles"]:
+        params["styles"], params["style_weights"] = zip(*map(split_weight, options["styles"]), strict=True)
+    if options["seed"] is not None:
+        params["seed"] = options.pop("seed")
+        options["seed"] = None
+    return OPTIMISE
 
 
 def _input(options: dict[str, Any]) -> tuple[str, Source | None]:

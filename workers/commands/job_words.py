@@ -43,6 +43,7 @@ def say(status: Status) -> str:
         ("input", printable(status.source)),
         ("output", printable(status.output)),
         ("images", images(status)),
+        ("at work", status.steps),
         ("speed", _speed(status)),
         ("submitted", f"{moment(status.created)}, priority {status.priority}"),
         ("deadline", moment(status.deadline) if status.deadline else ""),

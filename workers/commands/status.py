@@ -59,10 +59,8 @@ def _say_service(service: ServiceStatus) -> str:
             lines.append(f"         {serves}, in {model.processes} process{'es' if model.processes > 1 else ''}")
     if not service.workers:
         lines.append("worker   none: `pixelmill worker` starts one")
-    waiting = [
-        f"{depth:,} {priority}" + (f" (oldest {service.oldest_seconds[priority]:.0f} s)" if depth else "")
-        for priority, depth in service.waiting.items()
-    ]
+    oldest = {name: f" (oldest {seconds:.0f} s)" for name, seconds in service.oldest_seconds.items()}
+    waiting = [f"{depth:,} {name}{oldest.get(name, '')}" for name, depth in service.waiting.items()]
     lines.append(f"queue    {service.queue}: shards waiting: {', '.join(waiting)}")
     lines += [f"job      {job.job}  {job.state}, {job.pipeline}: {images(job)}" for job in service.running]
     if not service.running:

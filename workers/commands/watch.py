@@ -46,6 +46,7 @@ def watch(job: str, broker: str | None, timeout: float | None, as_json: bool, qu
                 view.total, view.skipped = status.total, status.kept
                 view.done, view.failed = status.finished - status.kept, status.failed
                 view.phase = status.pipeline if status.state == "running" else status.state
+                view.steps = status.steps or (status.trouble or "" if status.state == "pending" else "")
                 refresh(view)
 
             status = client.wait(job, show, timeout)

@@ -28,6 +28,11 @@ Examples:
 @click.option(
     "--threads", type=click.IntRange(1, 256), help="Pictures in work at once in a process. Default: by cores."
 )
+@click.option(
+    "--optimise",
+    type=click.Choice(["auto", "yes", "no", "only"]),
+    help="Take jobs that need PyTorch (`stylize --optimise`): auto where it is installed; only: nothing else.",
+)
 @click.option("--provider", type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]), help="Execution provider.")
 @click.option(
     "--metrics-port",
@@ -44,6 +49,7 @@ def worker(
     roots: tuple[Path, ...],
     processes: int | None,
     threads: int | None,
+    optimise: str | None,
     provider: str | None,
     metrics_port: int | None,
     log_format: str | None,
@@ -55,6 +61,7 @@ def worker(
         "PIXELMILL_ROOTS": os.pathsep.join(str(root.resolve()) for root in roots) or None,
         "PIXELMILL_PROCESSES": processes and str(processes),
         "PIXELMILL_THREADS": threads and str(threads),
+        "PIXELMILL_OPTIMISE": optimise,
         "PIXELMILL_PROVIDER": provider,
         "PIXELMILL_LOG_FORMAT": log_format,
         "PIXELMILL_METRICS_PORT": None if metrics_port is None else str(metrics_port),

@@ -68,7 +68,7 @@ class AskedInWords(Asked):
 def submit(desk: Desk, caller: Caller, asked: Asked, ticket: str, inputs: Sequence[str] | Source, digest: str,
            images: tuple[str, ...] = ()) -> Record:  # fmt: skip
     """Give a job to the service and note whose it is. Raises what `Client.submit` does."""
-    check_harmless(asked.pipeline, asked.model, asked.params)
+    check_harmless(asked.pipeline, asked.model, asked.params, desk.config.references)
     job = desk.client.submit(
         asked.pipeline,
         inputs,
@@ -132,9 +132,19 @@ def _before_glob(path: Path) -> tuple[str, ...]:
     return parts[:first] or (".",)
 
 
-def check_harmless(pipeline: str, model: str | None, params: dict[str, Any]) -> None:
-    """Refuse a model or a parameter that names a file of the server. Raises Problem."""
+def check_harmless(pipeline: str, model: str | None, params: dict[str, Any], references: tuple[Path, ...] = ()) -> None:
+    """Refuse a model or a parameter that names a file of the server, but below the folders references may lead to.
+
+    Raises Problem.
+    """
     if model is not None and ("/" in model or "\\" in model or model.endswith(".onnx")):
         raise Problem(422, "bad_model", "a model is named, not given by its path: GET /v1/models lists them")
     for path in files_named(pipeline, params):
-        raise Problem(422, "bad_parameter", f"{path!r} would be a file of the server: give a colour like #1e90ff")
+        if Path(path).is_absolute() and ".." not in Path(path).parts and is_inside(Path(path), references):
+            continue
+        raise Problem(
+            422,
+            "bad_parameter",
+            f"{path!r} would be a file of the server that this gateway may not read: give a colour like #1e90ff, or a "
+            "path below a folder of `pixelmill serve --root`",
+        )
