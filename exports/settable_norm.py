@@ -41,7 +41,9 @@ def settable(model: ModelProto) -> ModelProto:
         raise ExportError(f"{graph.name or 'this model'} has no InstanceNormalization, so there is nothing to keep")
     total = sum(sizes)
     nodes: list[NodeProto] = []
-    scales, shifts, start = [], [], 0
+    scales: list[str] = []
+    shifts: list[str] = []
+    start = 0
     for node in graph.node:
         if node.op_type != "InstanceNormalization":
             nodes.append(node)
@@ -110,7 +112,7 @@ def _measured(node: NodeProto, names: tuple[str, str]) -> NodeProto:
         return f"{output}.measure.{what}"
 
     epsilon = helper.make_node(
-        "Constant", [], [name("epsilon")], value=numpy_helper.from_array(np.float32(given.get("epsilon", 1e-5)))
+        "Constant", [], [name("epsilon")], value=numpy_helper.from_array(np.array(given.get("epsilon", 1e-5), np.float32))
     )
     where = helper.make_node("Constant", [], [name("where")], value=numpy_helper.from_array(np.array([1, 2], np.int64)))
     nodes = [

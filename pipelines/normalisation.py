@@ -1,4 +1,4 @@
-"""The names by which a style network's normalisation is measured and kept; `exports.settable_norm` writes such graphs."""
+"""How a style network's normalisation is measured and kept: names in graphs that `exports.settable_norm` writes."""
 
 from __future__ import annotations
 

@@ -9,9 +9,10 @@ all around that pixel what it would see there: that is what the margin of a tile
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import cv2
 import numpy as np
@@ -65,7 +66,8 @@ class Stylizer(Pipeline):
         timings["session"] = timings.get("session", 0.0) + watch.lap()
         given = keeping(normalisation)
         outputs = self.session.outputs
-        pixels, painted, facts = prepared.picture.pixels, np.empty_like(prepared.picture.pixels), {}
+        pixels, painted = prepared.picture.pixels, np.empty_like(prepared.picture.pixels)
+        facts: Mapping[str, Any] = {}
         rows, columns = (pieces(length, self._tile, self._stride) for length in prepared.picture.size)
         for row in rows:
             for column in columns:

@@ -26,11 +26,21 @@ def read(path: Path) -> Image:
 
 def photographs(data: Path) -> tuple[list[Image], list[Image]]:
     """The photographs of `coco128`: to train on, and held out."""
-    paths = sorted((data / "coco128" / "images").rglob("*.jpg"))
-    if len(paths) <= HELD_OUT:
-        raise ExportError(f"{data / 'coco128' / 'images'} has {len(paths)} photographs: {HELD_OUT + 1} are the least")
-    pictures = [read(path) for path in paths]
+    pictures = [read(path) for path in _paths(data)]
     return pictures[:-HELD_OUT], pictures[-HELD_OUT:]
+
+
+def held_out_paths(data: Path) -> list[Path]:
+    """Where the photographs lie that are held out."""
+    return _paths(data)[-HELD_OUT:]
+
+
+def _paths(data: Path) -> list[Path]:
+    folder = data / "coco128" / "images"
+    paths = sorted(folder.rglob("*.jpg"))
+    if len(paths) <= HELD_OUT:
+        raise ExportError(f"{folder} has {len(paths)} photographs, {HELD_OUT + 1} are the least: set PIXELMILL_DATA")
+    return paths
 
 
 def painting(path: Path, side: int) -> Tensor:

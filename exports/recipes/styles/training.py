@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,52 +22,63 @@ from exports.recipes.styles.data import crops, painting
 from exports.recipes.torch_training import follow, save
 from pipelines.types import Image
 
+T = TypeVar("T")
+
 CHANNELS = 16
 BLOCKS = 5
+SIDE = 384  # pixels of a painting's shorter side
+OWN_WEIGHT = 3.0
 _FAR = 5.0  # standard deviations
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """A painting to learn from. file: below `styles/`; side: of the painting's shorter side, pixels, which sets how
-    large its strokes are; weight: of the style loss against the content loss.
+    """A painting to learn from. file: below `styles/`, or a whole path; side: of the painting's shorter side, pixels,
+    which sets how large its strokes are; weight: of the style loss against the content loss; title: for the card.
     """
 
     file: str
     side: int
     weight: float
+    title: str
 
 
 STYLES = {
-    "style-wave": Style("wave.jpg", 384, 3.0),
-    "style-scream": Style("the_scream.jpg", 384, 3.0),
-    "style-shipwreck": Style("the_shipwreck_of_the_minotaur.jpg", 384, 3.0),
-    "style-udnie": Style("udnie.jpg", 384, 3.0),
+    "style-wave": Style("wave.jpg", SIDE, 3.0, "The Great Wave off Kanagawa (Hokusai, 1831)"),
+    "style-scream": Style("the_scream.jpg", SIDE, 3.0, "The Scream (Munch, 1893)"),
+    "style-shipwreck": Style(
+        "the_shipwreck_of_the_minotaur.jpg", SIDE, 3.0, "The Shipwreck of the Minotaur (Turner, c. 1810)"
+    ),
+    "style-udnie": Style("udnie.jpg", SIDE, 3.0, "Udnie (Picabia, 1913)"),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """steps: each takes a crop for every style. sides: of the crops in pixels, and from which share of the steps on.
-    rate: Adam's at its highest. climb: steps in which the weight of the style grows to its full. smooth: weight of the
-    total variation. calm: weight of the peaks (`Peaks`), from the step calm_from on. memory: of the average that ships.
-    keep: steps between two checkpoints.
+    """steps: each takes a crop for every style. sides: of the crops in pixels, each from a step on. rate: Adam's at its
+    highest. climb: share of the style's weight by step, linear in between. smooth: weight of the total variation. calm:
+    weight of the peaks (`Peaks`), each from a step on. memory: of the average that ships. keep: steps between two
+    checkpoints.
     """
 
-    steps: int = 1900
-    sides: tuple[tuple[float, int], ...] = ((0.0, 128), (0.55, 192))
+    steps: int = 1500
+    sides: tuple[tuple[int, int], ...] = ((0, 128), (900, 192))
     rate: float = 2e-3
-    climb: int = 1200
+    climb: tuple[tuple[int, float], ...] = ((0, 0.0), (600, 0.5), (700, 0.5), (1300, 1.0))
     smooth: float = 10.0
-    calm: float = 1.0
-    calm_from: int = 600
+    calm: tuple[tuple[int, float], ...] = ((0, 0.0), (700, 1.0), (900, 5.0))
     memory: float = 0.995
     keep: int = 100
     seed: int = 0
 
+    def share_of_style(self, step: int) -> float:
+        """Of the style's full weight, at a step."""
+        steps, shares = ([point[axis] for point in self.climb] for axis in (0, 1))
+        return float(np.interp(step, steps, shares))
+
 
 def fit(network: ManyStyles, judge: losses.LossNetwork, pictures: list[Image], paintings: Path, plan: Plan,
-        scratch: Path) -> Path:  # fmt: skip
+        scratch: Path, styles: Mapping[str, Style] = MappingProxyType(STYLES)) -> Path:  # fmt: skip
     """Train, or go on where an earlier call in the same folder was cut off.
 
     Returns the file of averaged weights, a state dict of the network; one that is finished is not trained again.
@@ -73,8 +87,8 @@ def fit(network: ManyStyles, judge: losses.LossNetwork, pictures: list[Image], p
     last, done = scratch / "last.pt", scratch / "weights.pt"
     if done.exists():
         return done
-    network.train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    wanted = {name: losses.wanted_style(judge, painting(paintings / s.file, s.side)) for name, s in STYLES.items()}
+    network.train().to(memory_format=torch.channels_last)
+    wanted = {name: losses.wanted_style(judge, painting(paintings / s.file, s.side)) for name, s in styles.items()}
     optimizer = torch.optim.Adam(network.parameters(), plan.rate)
     average = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     first = 0
@@ -83,21 +97,20 @@ def fit(network: ManyStyles, judge: losses.LossNetwork, pictures: list[Image], p
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         average, first = state["average"], state["step"]
-    start, seen = time.perf_counter(), []
+    since, seen = time.perf_counter(), []
     for step in range(first, plan.steps):
         random = np.random.default_rng([plan.seed, step])
         for group in optimizer.param_groups:
             group["lr"] = plan.rate * _share(step, plan.steps)
-        side = [side for share, side in plan.sides if step >= share * plan.steps][-1]
-        strength = max(0.1, min(1.0, (step + 1) / plan.climb))  # first what to keep, then how to paint it
+        side, calm = _since(plan.sides, step), _since(plan.calm, step)
+        strength = max(0.05, plan.share_of_style(step + 1))
         optimizer.zero_grad()
         terms = {}
-        for name, style in STYLES.items():
+        for name, style in styles.items():
             photographs = crops(pictures, 1, side, random).contiguous(memory_format=torch.channels_last)
             with Peaks(network.of[name]) as peaks:
                 parts = _judged(network, judge, photographs, name, wanted[name], random)
             parts += (peaks.penalty(),)
-            calm = plan.calm if step >= plan.calm_from else 0.0
             value = parts[0] + strength * style.weight * parts[1] + plan.smooth * parts[2] + calm * parts[3]
             value.backward()  # type: ignore[no-untyped-call]
             terms[name] = [part.item() for part in parts]
@@ -106,8 +119,8 @@ def fit(network: ManyStyles, judge: losses.LossNetwork, pictures: list[Image], p
         follow(average, network, min(plan.memory, (1 + step) / (10 + step)))
         seen.append(list(terms.values()))
         if (step + 1) % plan.keep == 0 or step + 1 == plan.steps:
-            _say(step + 1, np.array(seen).mean(0), time.perf_counter() - start)
-            start, seen = time.perf_counter(), []
+            _say(step + 1, styles, np.array(seen).mean(0), time.perf_counter() - since)
+            since, seen = time.perf_counter(), []
             save({"network": network.state_dict(), "optimizer": optimizer.state_dict(), "average": average,
                   "step": step + 1}, last)  # fmt: skip
     save({name: tensor.contiguous() for name, tensor in average.items()}, done)
@@ -176,15 +189,22 @@ def _judged(network: ManyStyles, judge: losses.LossNetwork, photographs: Tensor,
     return content, losses.style_distance(maps, wanted), total_variation(painted.float())
 
 
+def _since(values: Sequence[tuple[int, T]], step: int) -> T:
+    """The value of the last step that has come."""
+    return [value for first, value in values if step >= first][-1]
+
+
 def _share(step: int, steps: int) -> float:
     """Of the highest rate: a short climb, level, then down to nothing over the last third."""
     left = (steps - step) / (steps / 3)
     return min(1.0, (step + 1) / 50) * (1.0 if left > 1 else (1 - math.cos(math.pi * left)) / 2)
 
 
-def _say(step: int, means: np.ndarray[tuple[int, ...], np.dtype[np.float64]], seconds: float) -> None:
+def _say(
+    step: int, styles: Iterable[str], means: np.ndarray[tuple[int, ...], np.dtype[np.float64]], seconds: float
+) -> None:
     said = "; ".join(
         f"{name} content {row[0]:.3f} style {row[1]:.4f} steps {row[2]:.4f} peaks {row[3]:.4f}"
-        for name, row in zip(STYLES, means, strict=True)
+        for name, row in zip(styles, means, strict=True)
     )
     print(f"step {step}: {said}; {seconds:.0f} s", flush=True)
