@@ -49,7 +49,7 @@ def attended(pipeline: Pipeline, work: Work, watchdog: Watchdog, shard_seconds: 
 
     def keep(name: str, number: int, pixels: Image) -> str:
         kept = step_name(name, number)
-        write_whole(output / kept, encode_picture(pixels, kept.rpartition(".")[2]))
+        write_whole(output / kept, encode_picture(pixels, picture_kind(name, 3)))
         return kept
 
     return pipeline.attended(Attendant(work.stop, step, keep, _OF_SHARD * shard_seconds))
@@ -58,7 +58,7 @@ def attended(pipeline: Pipeline, work: Work, watchdog: Watchdog, shard_seconds: 
 def step_name(image: str, number: int) -> str:
     """Where the picture after a step of an image is kept, below the output folder: no two images share a name."""
     stem, _, ending = artefact_name(STEPS, image, picture_kind(image, 3)).rpartition(".")
-    return f"{stem}.step-{number:04d}.{ending.lower().replace('jpeg', 'jpg')}"
+    return f"{stem}.step-{number:04d}.{ending}"
 
 
 def steps_of(store: JobStore, job: str, live: Iterable[str]) -> str:
