@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ pytest.importorskip("playwright")
 
 from playwright import sync_api as playwright
 
+from pipelines.palette import colour_of
 from tests.system.gateways import Gateway
 from tests.system.processes import ROOT, drawn, pixelmill, until
 
@@ -148,6 +151,71 @@ def test_a_portrait_has_a_before_and_an_after(page: Any) -> None:
     )
 
 
+def test_generated_pictures_stand_in_a_grid_and_open_large(page: Any) -> None:
+    page.select_option("[data-ref=pipeline]", "generate")
+    page.fill("[name=count]", "6")
+    page.fill("[name=seed]", "4294967290")
+    page.click("button:text-is('Start')")
+    finished(page)
+    until(lambda: page.evaluate("document.querySelectorAll('.grid.made .tile img').length === 6"), "all are shown")
+
+    assert page.locator(".tile .name").nth(5).inner_text() == "seed 4294967295"  # the last one there is
+    page.click(".tile >> nth=5")
+    until(lambda: page.evaluate("document.querySelector('.layers img')?.naturalWidth === 32"), "it is shown large")
+    assert page.evaluate("document.querySelector('.layers').clientWidth") > 200
+    assert "32 × 32 pixels" in page.locator("#viewer aside").inner_text()
+    assert fits(page)
+
+
+def test_pictures_are_dropped_cleared_and_dropped_again(page: Any) -> None:
+    drop = """names => {
+      const moved = new DataTransfer();
+      for (const name of names) moved.items.add(new File(["x"], name, { type: "image/jpeg" }));
+      document.querySelector("[data-ref=drop]").dispatchEvent(new DragEvent("drop", { dataTransfer: moved, cancelable: true }));
+    }"""
+    page.evaluate(drop, ["a.jpg", "b.jpg"])
+    page.evaluate(drop, ["c.jpg"])
+    assert page.locator("[data-ref=chosen]").inner_text() == "3 pictures"
+    page.click("button:text-is('Clear')")
+    assert page.locator("button:text-is('Start')").is_disabled()
+    page.evaluate(drop, ["d.jpg"])
+    page.select_option("[data-ref=pipeline]", "classify")
+    page.click("button:text-is('Start')")
+    page.wait_for_selector(".tile.failed")
+
+    assert page.locator(".tile .name").all_inner_texts() == ["d.jpg"]
+    assert "not an image" in page.locator(".tile .said").inner_text()
+
+
+def test_a_class_has_one_colour_on_the_page_in_the_mask_and_in_the_drawing(page: Any, tmp_path: Path) -> None:
+    drawn_smear = tmp_path / "smear"
+    subprocess.run([sys.executable, str(SAMPLES / "smear.py"), str(drawn_smear)], check=True)
+    smear = sorted(drawn_smear.iterdir())[0]
+    shown = {}
+    for pipeline in ("segment", "instances"):
+        page.goto(page.url.partition("#")[0] + "#new")
+        page.wait_for_selector("[data-ref=pipeline] option", state="attached")
+        page.select_option("[data-ref=pipeline]", pipeline)
+        page.select_option("[data-ref=model]", "smears-semantic" if pipeline == "segment" else "smears-yolo-seg")
+        page.set_input_files("#files", str(smear))
+        page.click("button:text-is('Start')")
+        finished(page)
+        page.wait_for_selector(".tile:not([disabled])")
+        page.click(".tile >> nth=0")
+        row = page.locator("#viewer .found li", has_text="red cell").first
+        shown[pipeline] = row.locator("i").evaluate("one => getComputedStyle(one).backgroundColor")
+        page.keyboard.press("Escape")
+
+    assert shown["segment"] == shown["instances"] == "rgb({}, {}, {})".format(*colour_of(0))
+
+
+def test_a_job_that_is_not_there_is_said_and_leads_on(page: Any) -> None:
+    page.goto(page.url.partition("#")[0] + "#job/20260101-000000-00000000")
+
+    page.click("text=See your jobs")
+    page.wait_for_selector("h1:text-is('Jobs')")
+
+
 def test_the_keyboard_is_enough(page: Any) -> None:
     page.set_input_files("#files", str(PHOTOS[0]))
     page.select_option("[data-ref=pipeline]", "classify")
@@ -178,6 +246,8 @@ def test_the_service_shows_its_workers_and_a_long_job_can_be_cancelled(page: Any
     page.wait_for_selector("[data-ref=workers] tr")
 
     assert "CPUExecutionProvider" in page.locator("[data-ref=workers]").inner_text()
+    assert page.locator("[data-ref=chart] i").count() == 60
+    assert "at most" in page.locator("[data-ref=hour]").inner_text()
     assert fits(page)
 
 

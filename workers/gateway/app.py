@@ -22,11 +22,10 @@ from workers.gateway.room import Room
 from workers.gateway.uploads import BodyLimit
 
 SITE = Path(__file__).parent / "site"
+_SCRIPTS = ("app", "api", "page", "start", "job", "lists", "viewer")
 _PAGES = {
     "": ("index.html", "text/html; charset=utf-8"),
-    "app.js": ("app.js", "text/javascript; charset=utf-8"),
-    "api.js": ("api.js", "text/javascript; charset=utf-8"),
-    "viewer.js": ("viewer.js", "text/javascript; charset=utf-8"),
+    **{f"{name}.js": (f"{name}.js", "text/javascript; charset=utf-8") for name in _SCRIPTS},
     "style.css": ("style.css", "text/css; charset=utf-8"),
     "favicon.svg": ("favicon.svg", "image/svg+xml"),
 }

@@ -73,7 +73,10 @@ def picture(output: Path, root: Path, line: JsonDict, kind: Kind, size: int) -> 
     image = str(line["image"])
     if kind == "thumbnail":
         side = min(size, _WIDEST)
-        small = thumbnail(output, root, line, side, side)
+        # what is written on an overlay can't be read when that is scaled down: the original is drawn on anew
+        small = thumbnail(output, root, {**line, "overlay": None}, side, side)
+        if small is None:
+            small = thumbnail(output, root, line, side, side)
         if small is None:
             raise _no_picture(image, kind)
         return Response(jpeg(small), media_type="image/jpeg", headers={**_SAFE, "Cache-Control": "private, max-age=60"})

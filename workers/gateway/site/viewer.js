@@ -2,7 +2,8 @@
 
 import { picture } from "./api.js";
 
-export const colour = (id) => `hsl(${Math.round((id * 137.508 + 210) % 360)} 75% 50%)`;
+let palette = []; // the model's, as in overlays and masks
+const colour = (id) => palette[id] ?? `hsl(${Math.round((id * 137.508 + 25) % 360)} 75% 55%)`;
 const make = (tag, more = {}, ...inside) => {
   const element = Object.assign(document.createElement(tag), more);
   element.append(...inside);
@@ -63,18 +64,27 @@ function rgb(css) {
 
 function paintBoxes(svg, line, chosen, { boxes, labels }) {
   svg.replaceChildren();
-  const unit = Math.max(line.width, line.height) / 900;
-  for (const one of boxes ? chosen : []) {
+  if (!boxes) return;
+  const unit = line.width / (svg.clientWidth || 900); // of the picture in a pixel of the screen
+  for (const one of chosen) {
     const [left, top, right, bottom] = one.box;
     svg.append(drawn("rect", { x: left, y: top, width: right - left, height: bottom - top, fill: "none",
-      stroke: colour(one.class_id), "stroke-width": 2.5 * unit }));
-    if (!labels) continue;
+      stroke: colour(one.class_id), "stroke-width": 2 * unit }));
+  }
+  const taken = [];
+  for (const one of labels ? [...chosen].sort((a, b) => b.score - a.score) : []) {
     const said = `${one.label} ${Math.round(100 * one.score)}%`;
-    const high = 20 * unit, wide = (said.length * 8.2 + 10) * unit;
-    const x = Math.max(0, Math.min(left, line.width - wide)), y = top > high ? top - high : top;
+    const high = 20 * unit, wide = (said.length * 7.7 + 10) * unit;
+    const [left, top, , bottom] = one.box;
+    const x = Math.max(0, Math.min(left, line.width - wide));
+    const isFree = (y) => y >= 0 && y + high <= line.height
+      && !taken.some((other) => x < other.x + other.wide && other.x < x + wide && y < other.y + high && other.y < y + high);
+    const y = [top - high, top, bottom - high, bottom].find(isFree);
+    if (y === undefined) continue; // a label over another helps nobody; the list beside has it
+    taken.push({ x, y, wide });
     svg.append(drawn("rect", { x, y, width: wide, height: high, fill: "rgb(0 0 0 / .75)" }));
     const text = drawn("text", { x: x + 5 * unit, y: y + 15 * unit, fill: "#fff" });
-    text.style.fontSize = `${14 * unit}px`; // a style attribute is forbidden by the page's policy
+    text.style.fontSize = `${13 * unit}px`; // a style attribute is forbidden by the page's policy
     text.textContent = said;
     svg.append(text);
   }
@@ -96,7 +106,8 @@ export class Viewer {
     });
   }
 
-  open(job, lines, index) {
+  open(job, lines, index, colours) {
+    palette = colours;
     Object.assign(this, { job, lines, index });
     if (!this.dialog.open) this.dialog.showModal();
     this.show();
@@ -112,6 +123,7 @@ export class Viewer {
   async show() {
     const line = this.line = this.lines[this.index];
     const { stage, side, place, previous, next } = this.refs;
+    this.resized?.disconnect();
     this.title.textContent = line.image;
     place.textContent = `${this.index + 1} of ${this.lines.length}`;
     previous.disabled = this.index === 0;
@@ -121,22 +133,29 @@ export class Viewer {
     if (line.status !== "ok") {
       side.append(make("h3", { textContent: "No result" }), make("p", { textContent: line.error?.message ?? "" }),
         make("p", { className: "quiet", textContent: line.error?.code ?? "" }));
+      const sent = make("img", { className: "whole", alt: `${line.image} as far as it can be shown` });
+      sent.onload = () => this.line === line && stage.replaceChildren(sent);
+      const none = () => this.line === line && stage.replaceChildren(make("p", { textContent: "There is no picture to show." }));
+      sent.onerror = none;
+      await picture(this.path("original")).then((source) => { sent.src = source; }, none);
       return;
     }
     const layers = make("div", { className: "layers" });
-    layers.style.setProperty("--w", line.width);
-    layers.style.setProperty("--h", line.height);
+    const [width, height] = [line.width ?? line.picture?.width, line.height ?? line.picture?.height];
+    layers.style.setProperty("--w", width);
+    layers.style.setProperty("--h", height);
+    layers.classList.toggle("tiny", Math.max(width, height) <= 128);
     stage.append(layers);
     stage.style.setProperty("--stage-h", `${stage.clientHeight}px`);
     const made = line.picture && line.pipeline === "generate"; // from a seed: there is no picture before it
     await this.addPicture(layers, made ? "picture" : "original", made ? `made from ${line.image}` : `${line.image} as it was sent`);
     if (this.line !== line) return;
-    if (made) side.append(make("p", { textContent: line.picture.label ?? "" }));
+    if (made) this.facts(side, { Seed: line.picture.seed, Class: line.picture.class, Realness: line.picture.realness });
     else if (line.picture) await this.beforeAndAfter(layers, side);
     else if (line.detections || line.instances) this.objects(layers, side, line.detections ?? line.instances);
     else if (line.segments) await this.segments(layers, side);
     else if (line.labels) this.labels(side);
-    side.append(make("p", { className: "quiet", textContent: `${line.width} × ${line.height} pixels` }));
+    side.append(make("p", { className: "quiet", textContent: `${width} × ${height} pixels` }));
   }
 
   async addPicture(layers, kind, alt) {
@@ -162,15 +181,14 @@ export class Viewer {
     const list = make("ul", { className: "found" });
     const count = make("p", { className: "quiet" });
     count.setAttribute("role", "status");
-    const least = found.length ? Math.floor(100 * Math.min(...found.map((one) => one.score))) / 100 : 0;
     const masked = found.some((one) => one.mask);
-    const slider = make("input", { type: "range", min: 0, max: 1, step: 0.01, value: this.options.threshold ?? least });
+    const slider = make("input", { type: "range", min: 0, max: 1, step: 0.01, value: this.options.threshold ?? 0 });
     const said = make("span");
     const paint = () => {
       const threshold = Number(slider.value);
       const chosen = found.filter((one) => one.score >= threshold);
       said.textContent = `Least score ${threshold.toFixed(2)}`;
-      count.textContent = `${chosen.length} of ${found.length} objects`;
+      count.textContent = `${chosen.length} of ${found.length} ${found.length === 1 ? "object" : "objects"}`;
       paintBoxes(svg, this.line, chosen, this.options);
       if (masked) paintMasks(canvas, found, this.options.masks ? chosen : []);
       list.replaceChildren(...chosen.map((one) => this.row(one.class_id, one.label, `${Math.round(100 * one.score)}%`)));
@@ -184,6 +202,9 @@ export class Viewer {
     }
     side.append(count, list);
     paint();
+    this.resized?.disconnect();
+    this.resized = new ResizeObserver(paint); // labels keep their size on the screen
+    this.resized.observe(svg);
   }
 
   async segments(layers, side) {
@@ -194,7 +215,12 @@ export class Viewer {
     slider.oninput = () => { mask.style.opacity = slider.value; };
     side.append(make("label", {}, "Mask over picture", slider),
       make("ul", { className: "found" }, ...this.line.segments.map((one) =>
-        this.row(null, one.label, `${(100 * one.share).toFixed(1)}%`))));
+        this.row(one.class_id, one.label, `${(100 * one.share).toFixed(1)}%`))));
+  }
+
+  facts(side, told) {
+    side.append(make("ul", { className: "found plain" }, ...Object.entries(told).filter(([, value]) => value !== undefined && value !== null)
+      .map(([name, value]) => this.row(null, name, String(value)))));
   }
 
   labels(side) {
