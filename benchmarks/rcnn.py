@@ -1,6 +1,6 @@
 """How many true boxes selective search meets, what it costs, and where R-CNN's time goes, on one core.
 
-    python -m benchmarks.rcnn                      # some minutes; writes its tables into docs/rcnn.md
+    python -m benchmarks.rcnn                      # a quarter of an hour; writes its tables into docs/rcnn.md
     python -m benchmarks.rcnn --photographs 16 --smears 4 --no-write
 
 Times are processor time of the one thread that works, so other programs on the machine disturb them less than a clock.
@@ -12,6 +12,8 @@ import argparse
 import statistics
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -21,10 +23,13 @@ import pipelines
 from benchmarks.throughput import DATA, machine, write_between
 from exports.recipes import bccd
 from exports.recipes.accuracy import Truth, yolo_folder
+from pipelines.card import InputSpec
 from pipelines.geometry import iou
+from pipelines.pipeline import Pipeline
 from pipelines.rcnn import FAMILY
 from pipelines.regions import TOGETHER, run_regions
 from pipelines.selective import selective_search
+from pipelines.types import Image, Tensor
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "rcnn.md"
 SIZES = {
@@ -33,7 +38,20 @@ SIZES = {
     "medium": (32**2, 96**2),
     "large": (96**2, np.inf),
 }  # as COCO has them
+SHARES = (0.01, 0.05)  # of the picture, at least: objects as large as those of VOC, where the method was published
 LIMIT = 2000
+STRATEGIES = ("single", "fast", "fine")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Seconds of processor time a picture costs: proposing, cutting regions out, the bare session, and all of it."""
+
+    search: float
+    cutting: float
+    network: float
+    whole: float
+    regions: int
 
 
 def spread(truths: list[Truth], count: int) -> list[Truth]:
@@ -42,36 +60,44 @@ def spread(truths: list[Truth], count: int) -> list[Truth]:
 
 
 def recalls(truths: list[Truth], strategy: str) -> dict[str, float]:
-    """Share of true boxes that a proposal meets by 0.5, by size; seconds a picture; proposals a picture."""
-    best, areas, seconds, counts = [], [], [], []
+    """Share of true boxes that a proposal meets by 0.5, by size; how many; seconds a picture; proposals a picture."""
+    best: list[float] = []
+    areas: list[float] = []
+    shares: list[float] = []
+    seconds, counts = [], []
     for truth in truths:
         pixels = cv2.imread(str(truth.path), cv2.IMREAD_COLOR_RGB)
         started = time.thread_time()
         boxes = selective_search(pixels, strategy, LIMIT)
         seconds.append(time.thread_time() - started)
         counts.append(len(boxes))
+        area = np.prod(truth.boxes[:, 2:] - truth.boxes[:, :2], axis=1)
         best += iou(truth.boxes, boxes).max(axis=1).tolist()
-        areas += np.prod(truth.boxes[:, 2:] - truth.boxes[:, :2], axis=1).tolist()
-    met, area = np.array(best) >= 0.5, np.array(areas)
-    found = {}
-    for name, (least, most) in SIZES.items():
-        here = (area >= least) & (area < most)
-        found[name] = float(met[here].mean()) if here.any() else float("nan")
+        areas += area.tolist()
+        shares += (area / np.prod(truth.size)).tolist()
+    met, area, share = np.array(best) >= 0.5, np.array(areas), np.array(shares)
+    groups = {name: (area >= least) & (area < most) for name, (least, most) in SIZES.items()}
+    groups |= {f"{least:.0%}": share >= least for least in SHARES}
+    found = {name: float(met[here].mean()) if here.any() else float("nan") for name, here in groups.items()}
+    found |= {f"{name} count": float(here.sum()) for name, here in groups.items()}
     return found | {"seconds": statistics.median(seconds), "most": max(seconds), "boxes": statistics.mean(counts)}
 
 
 def recall_table(kinds: dict[str, list[Truth]]) -> str:
     """Recall and time of the strategies on each kind of picture, as Markdown."""
+    sizes = (*SIZES, *(f"{least:.0%}" for least in SHARES))
+    heads = ["recall", *list(SIZES)[1:], *(f"≥ {least:.0%} of the picture" for least in SHARES)]
     lines = [
-        f"At most {LIMIT:,} proposals, IoU 0.5, all pictures about 640×480; {machine()}.",
+        f"At most {LIMIT:,} proposals, IoU 0.5, all pictures about 640×480; small: below 32×32 pixels, medium: below "
+        f"96×96; in brackets how many objects; processor time of one thread; {machine()}.",
         "",
-        "| pictures | strategy | proposals | recall | small | medium | large | s, median (most) |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        f"| pictures | strategy | proposals | {' | '.join(heads)} | s, median (most) |",
+        "| --- | --- | --- |" + " --- |" * (len(heads) + 1),
     ]
     for kind, truths in kinds.items():
-        for strategy in ("single", "fast"):
+        for strategy in STRATEGIES:
             m = recalls(truths, strategy)
-            shares = " | ".join("–" if np.isnan(m[size]) else f"{m[size]:.2f}" for size in SIZES)
+            shares = " | ".join("–" if np.isnan(m[s]) else f"{m[s]:.2f} ({m[f'{s} count']:.0f})" for s in sizes)
             lines.append(
                 f"| {len(truths)} {kind} | {strategy} | {m['boxes']:.0f} | {shares} | {m['seconds']:.2f} "
                 f"({m['most']:.2f}) |"
@@ -80,38 +106,47 @@ def recall_table(kinds: dict[str, list[Truth]]) -> str:
     return "\n".join(lines)
 
 
-def time_table(smears: list[Truth]) -> str:
-    """Where a picture's time goes, as Markdown; and the regions' way against the bare session."""
+def parts(pipeline: Pipeline, pixels: Image, limit: int) -> Parts:
+    """Take one picture through an R-CNN part by part, and as a whole."""
+    spec = pipeline.card.input
+    shapes = [(3, *output.shape[1:]) for output in pipeline.session.run(_batch(spec, 3))]
+    marks = [time.thread_time()]
+    boxes = selective_search(pixels, "fast", limit)
+    marks.append(time.thread_time())
+    nothing = [np.zeros(shape, np.float32) for shape in shapes]
+    run_regions(pixels, boxes, spec, lambda _: nothing)  # all but the network
+    marks.append(time.thread_time())
+    for start in range(0, len(boxes), TOGETHER):
+        pipeline.session.run(_batch(spec, min(TOGETHER, len(boxes) - start)))
+    marks.append(time.thread_time())
+    pipeline(pixels)
+    marks.append(time.thread_time())
+    search, cutting, network, whole = np.diff(marks).tolist()
+    return Parts(search, cutting, network, whole, len(boxes))
+
+
+def _batch(spec: InputSpec, count: int) -> Tensor:
+    return np.zeros((count, 3, spec.height, spec.width), np.float32)
+
+
+def time_table(smears: Sequence[Truth]) -> str:
+    """Where a picture's time goes, as Markdown."""
     lines = [
-        f"{len(smears)} smears, 640×480, medians, one thread; {machine()}.",
+        f"{len(smears)} smears, 640×480, medians, processor time of one thread; {machine()}.",
         "",
-        "| proposals | selective search | regions through the network | of which the bare session | whole picture |",
-        "| --- | --- | --- | --- | --- |",
+        "| proposals | selective search | regions cut out and warped | through the network | one region | all of it |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
-    pipeline = pipelines.load("smears-rcnn", provider="cpu")
-    if pipeline.card.family != FAMILY:
-        sys.exit("smears-rcnn is no R-CNN")
-    run, spec = pipeline.session.run, pipeline.card.input
     for limit in (LIMIT // 2, LIMIT):
-        rows = []
-        whole = pipelines.load("smears-rcnn", {"proposals": limit}, provider="cpu")
-        for truth in smears:
-            pixels = cv2.imread(str(truth.path), cv2.IMREAD_COLOR_RGB)
-            marks = [time.thread_time()]
-            boxes = selective_search(pixels, "fast", limit)
-            marks.append(time.thread_time())
-            run_regions(pixels, boxes, spec, run)
-            marks.append(time.thread_time())
-            batch = np.zeros((TOGETHER, 3, spec.height, spec.width), np.float32)
-            for _ in range(len(boxes) // TOGETHER):
-                run(batch)
-            marks.append(time.thread_time())
-            whole(pixels)
-            marks.append(time.thread_time())
-            rows.append(np.diff(marks) * (1, 1, len(boxes) / (len(boxes) // TOGETHER * TOGETHER), 1))
-        search, regions, bare, total = np.median(rows, axis=0)
+        pipeline = pipelines.load("smears-rcnn", {"proposals": limit}, provider="cpu")
+        if pipeline.card.family != FAMILY:
+            sys.exit("smears-rcnn is no R-CNN")
+        rows = [parts(pipeline, cv2.imread(str(t.path), cv2.IMREAD_COLOR_RGB), limit) for t in smears]
+        search, cutting, network, whole, one = np.median(
+            [(r.search, r.cutting, r.network, r.whole, r.network / r.regions * 1000) for r in rows], axis=0
+        )
         lines.append(
-            f"| {limit:,} | {search:.2f} s | {regions:.2f} s | {bare:.2f} s ({bare / regions:.2f}) | {total:.2f} s |"
+            f"| {limit:,} | {search:.2f} s | {cutting:.2f} s | {network:.2f} s | {one:.1f} ms | {whole:.2f} s |"
         )
         print(lines[-1], flush=True)
     return "\n".join(lines)

@@ -7,6 +7,6 @@
 left, `search` puts several such hierarchies together. Decision 13 says why the segmentation is our own.
 """
 
-from pipelines.selective.search import FAST, QUALITY, SINGLE, STRATEGIES, Strategy, selective_search
+from pipelines.selective.search import FAST, FINE, QUALITY, SINGLE, STRATEGIES, Strategy, selective_search
 
-__all__ = ["FAST", "QUALITY", "SINGLE", "STRATEGIES", "Strategy", "selective_search"]
+__all__ = ["FAST", "FINE", "QUALITY", "SINGLE", "STRATEGIES", "Strategy", "selective_search"]

@@ -23,12 +23,19 @@ LEAST_SIDE = 8  # pixels a side; below that a picture has no regions worth the n
 class Strategy:
     """One way of seeing a picture: a colour space, the k of its segmentation, and what makes regions alike.
 
-    similarity: letters of "ctsf": colour, texture, size, fill.
+    similarity: letters of "ctsf": colour, texture, size, fill. least: pixels of the smallest region; None: k, as
+    published.
     """
 
     colours: Colours
     k: float
     similarity: str = "ctsf"
+    least: int | None = None
+
+    @property
+    def cut(self) -> tuple[Colours, float, int]:
+        """What its segmentation depends on."""
+        return self.colours, self.k, round(self.k) if self.least is None else self.least
 
 
 SINGLE: tuple[Strategy, ...] = (Strategy("hsv", 100),)
@@ -41,16 +48,21 @@ QUALITY: tuple[Strategy, ...] = tuple(
     for k in (50, 100, 150, 300)
     for similarity in ("ctsf", "tsf", "f", "s")
 )
-STRATEGIES: dict[str, tuple[Strategy, ...]] = {"single": SINGLE, "fast": FAST, "quality": QUALITY}
+# our own, for objects of few pixels: the published ones join a region of less than k pixels to its neighbour
+FINE: tuple[Strategy, ...] = tuple(
+    Strategy(colours, 100, similarity, least=20) for colours in ("hsv", "lab", "rgi") for similarity in ("ctsf", "tsf")
+)
+STRATEGIES: dict[str, tuple[Strategy, ...]] = {"single": SINGLE, "fast": FAST, "fine": FINE, "quality": QUALITY}
 
 
 def selective_search(
-    image: Image, strategies: str | Sequence[Strategy] = "fast", limit: int = 2000, *, seed: int = 0
+    image: Image, strategies: str | Sequence[Strategy] = "fine", limit: int = 2000, *, seed: int = 0
 ) -> Boxes:
     """Propose where objects may be.
 
     image: (H, W, 3) uint8 RGB, at least 8 pixels a side. strategies: "single", "fast" or "quality" (Uijlings et al.,
-    table 5), or one's own. limit: most boxes. seed: of the shuffle that keeps one strategy from outranking another.
+    table 5), "fine" (ours, for small objects), or one's own. limit: most boxes. seed: of the shuffle that keeps one
+    strategy from outranking another.
     Returns (N, 4) float32, x1 y1 x2 y2 in pixels, each box once, best first: those high in their hierarchies before
     those low in them (their section 3.3). The same picture, strategies and seed give the same boxes.
     Raises ValueError for a picture of another shape or too small, an unknown name, no strategy, or a limit below 1.
@@ -71,10 +83,11 @@ def selective_search(
     found, places = [], []
     for colours in dict.fromkeys(s.colours for s in strategies):
         seen = in_colours(image, colours)
-        for k in dict.fromkeys(s.k for s in strategies if s.colours == colours):
-            regions = describe(seen, segment(seen, k, least=round(k)))
+        for cut in dict.fromkeys(s.cut for s in strategies if s.colours == colours):
+            _, k, least = cut
+            regions = describe(seen, segment(seen, k, least))
             for strategy in strategies:
-                if (strategy.colours, strategy.k) == (colours, k):
+                if strategy.cut == cut:
                     boxes = group(regions, strategy.similarity)
                     # 1 is the whole picture, the last step of the hierarchy
                     height_in_tree = np.arange(len(boxes), 0, -1)

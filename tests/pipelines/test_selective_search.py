@@ -153,7 +153,7 @@ def test_colour_histograms_are_those_of_opencv() -> None:
         (np.zeros((7, 100, 3), np.uint8), "fast", 10, "100×7 pixels, selective search needs 8"),
         (np.zeros((20, 20), np.uint8), "fast", 10, r"takes \(H, W, 3\) uint8"),
         (np.zeros((20, 20, 3), np.float32), "fast", 10, "float32"),
-        (np.zeros((20, 20, 3), np.uint8), "slow", 10, "no strategy 'slow': choose one of single, fast, quality"),
+        (np.zeros((20, 20, 3), np.uint8), "slow", 10, "no strategy 'slow': choose one of single, fast, fine, quality"),
         (np.zeros((20, 20, 3), np.uint8), (), 10, "needs a strategy"),
         (np.zeros((20, 20, 3), np.uint8), "fast", 0, "a limit of 1"),
         (np.zeros((20, 20, 3), np.uint8), (Strategy("hsv", 50, "x"),), 10, "letters of 'ctsf'"),
@@ -171,6 +171,17 @@ def test_the_named_strategies_are_those_of_the_paper() -> None:
     # Uijlings et al., table 5: 1, 8 and 80 hierarchies
     assert [len(STRATEGIES[name]) for name in ("single", "fast", "quality")] == [1, 8, 80]
     assert SINGLE[0] in FAST
+
+
+def test_an_object_of_fewer_pixels_than_k_is_proposed_with_a_smaller_least_region() -> None:
+    picture = np.full((120, 160, 3), 230, np.uint8)
+    cv2.rectangle(picture, (40, 50), (47, 57), (20, 20, 160), -1)  # 8×8 pixels, k is 100
+    truth = np.array([[40, 50, 48, 58]], np.float32)
+
+    fine, single = selective_search(picture, "fine"), selective_search(picture, "single")
+
+    assert iou(truth, fine).max() >= 0.5
+    assert iou(truth, single).max() < 0.5
 
 
 @needs_photographs
