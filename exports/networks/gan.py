@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from torch import Tensor, nn
 
 from exports.networks.dcgan import Discriminator, Generator
+from exports.networks.smooth_gan import SmoothDiscriminator, SmoothGenerator
+
+AnyGenerator: TypeAlias = Generator | SmoothGenerator
+AnyDiscriminator: TypeAlias = Discriminator | SmoothDiscriminator
 
 
 class JudgedGenerator(nn.Module):
@@ -13,7 +19,7 @@ class JudgedGenerator(nn.Module):
     Whoever asks the graph for the picture alone does not pay for the judge.
     """
 
-    def __init__(self, generator: Generator, discriminator: Discriminator) -> None:
+    def __init__(self, generator: AnyGenerator, discriminator: AnyDiscriminator) -> None:
         super().__init__()
         self.generator, self.discriminator = generator, discriminator
 

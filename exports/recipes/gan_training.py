@@ -3,8 +3,10 @@
 The loss is the non-saturating one of Goodfellow et al. (arXiv:1406.2661, section 3) on logits. The discriminator sees
 real and generated pictures through the same random augmentation, which lets gradients through, so that it can't learn a
 small data set by heart (Zhao et al., "Differentiable augmentation for data-efficient GAN training", arXiv:2006.10738,
-section 3.2). What ships is the average of the generator over its steps (Yazıcı et al., arXiv:1806.04498), whose batch
-normalisation is counted again at the end.
+section 3.2). Its gradient at real pictures can be penalised (R1: Mescheder, Geiger, Nowozin, "Which training methods
+for GANs do actually converge?", arXiv:1801.04406, section 4.1), every few steps and so much the more (Karras et al.,
+"Analyzing and improving the image quality of StyleGAN", arXiv:1912.04958, section 3.1). What ships is the average of
+the generator over its steps (Yazıcı et al., arXiv:1806.04498), whose batch normalisation is counted again at the end.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from exports.networks.dcgan import Discriminator, Generator
+from exports.networks.gan import AnyDiscriminator, AnyGenerator
 from exports.recipes.torch_training import follow, save
 
 Numbers: TypeAlias = NDArray[np.int64]
@@ -33,13 +35,16 @@ Draw: TypeAlias = Callable[[Numbers, np.random.Generator], Tensor]
 
 _REPORT = 100  # steps between two lines of the log
 _KEEP = 100  # steps between two checkpoints
+_EVERY = 8  # steps between two penalties
 _SETTLE = 50  # batches the average's batch normalisation is counted on
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """steps: of both networks, one after the other. rate: Adam's (β 0.5 and 0.999, as in the DCGAN paper, section 4).
+    """steps: of both networks, one after the other. rate, betas: Adam's (β as in the DCGAN paper, section 4).
+    fade: share of the steps, the last ones, in which the rate falls to nothing.
     memory: share of the averaged generator that a step leaves in place.
+    penalty: half of it times the squared gradient at a real picture is added to the discriminator's loss (R1's γ).
     strict: the discriminator also learns to refuse real pictures of another class than it is told, which makes the
     generator heed the class (Reed et al., arXiv:1605.05396, section 4.2).
     """
@@ -47,7 +52,10 @@ class Plan:
     steps: int
     batch: int
     rate: float = 3e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    fade: float = 0.0
     memory: float = 0.998
+    penalty: float = 0.0
     strict: bool = False
     seed: int = 0
 
@@ -71,7 +79,8 @@ class Pictures:
 
 
 def fit(
-    generator: Generator, discriminator: Discriminator, pictures: Pictures, augment: Augment, plan: Plan, scratch: Path
+    generator: AnyGenerator, discriminator: AnyDiscriminator, pictures: Pictures, augment: Augment, plan: Plan,
+    scratch: Path,
 ) -> Path:  # fmt: skip
     """Train both, or go on where an earlier call in the same folder was cut off.
 
@@ -87,7 +96,7 @@ def fit(
     for network in (generator, discriminator):
         network.to(memory_format=torch.channels_last)  # with bfloat16 twice as fast on this CPU
     average = copy.deepcopy(generator)
-    pair = [torch.optim.Adam(n.parameters(), plan.rate, (0.5, 0.999)) for n in (generator, discriminator)]
+    pair = [torch.optim.Adam(n.parameters(), plan.rate, plan.betas) for n in (generator, discriminator)]
     first = 0
     if last.exists():
         state = torch.load(last, weights_only=True)
@@ -100,6 +109,9 @@ def fit(
             raise ValueError(f"{last} is at step {first}, the plan ends at {plan.steps}: choose another folder")
     start, totals = time.perf_counter(), torch.zeros(2)
     for step in range(first, plan.steps):
+        for optimizer in pair:
+            for group in optimizer.param_groups:
+                group["lr"] = plan.rate * _share(plan, step)
         totals += _step(generator, discriminator, pair, pictures, augment, plan, step)
         follow(average.state_dict(), generator, min(plan.memory, (1 + step) / (10 + step)))
         if (step + 1) % _REPORT == 0:
@@ -116,7 +128,7 @@ def fit(
     return done
 
 
-def settle(generator: Generator, pictures: Pictures, plan: Plan) -> None:
+def settle(generator: AnyGenerator, pictures: Pictures, plan: Plan) -> None:
     """Count the batch normalisation's statistics anew, in place: an average of weights has statistics of its own."""
     norms = [layer for layer in generator.modules() if isinstance(layer, nn.BatchNorm2d)]
     for norm in norms:
@@ -133,22 +145,23 @@ def settle(generator: Generator, pictures: Pictures, plan: Plan) -> None:
     generator.eval()
 
 
-def moved(pictures: Tensor, shift: float, dice: torch.Generator, ground: float = -1.0) -> Tensor:
+def moved(pictures: Tensor, shift: float, dice: torch.Generator, ground: float | None = -1.0) -> Tensor:
     """Move every picture of a batch by up to this share of its side, another way each, in whole pixels.
 
-    What comes in at a side is `ground`.
+    What comes in at a side is `ground`, or the picture's mirror image where that is None.
     """
     batch, _, height, width = pictures.shape
     most = max(1, round(shift * height))
     down, right = torch.randint(0, 2 * most + 1, (2, batch), generator=dice)
-    padded = nn.functional.pad(pictures, (most, most, most, most), value=ground)
+    way = {"mode": "reflect"} if ground is None else {"value": ground}
+    padded = nn.functional.pad(pictures, (most, most, most, most), **way)
     rows = (down[:, None] + torch.arange(height))[:, :, None]  # (B, H, 1)
     columns = (right[:, None] + torch.arange(width))[:, None, :]  # (B, 1, W)
     return padded.permute(0, 2, 3, 1)[torch.arange(batch)[:, None, None], rows, columns].permute(0, 3, 1, 2)
 
 
 def _step(
-    generator: Generator, discriminator: Discriminator, pair: list[torch.optim.Adam], pictures: Pictures,
+    generator: AnyGenerator, discriminator: AnyDiscriminator, pair: list[torch.optim.Adam], pictures: Pictures,
     augment: Augment, plan: Plan, step: int,
 ) -> Tensor:  # fmt: skip
     """One step of the discriminator and one of the generator. Returns both losses; all dice hang on the step alone."""
@@ -166,6 +179,8 @@ def _step(
             others = (labels + torch.randint(1, classes, labels.shape, generator=dice)) % classes
             mistaken = softplus(discriminator(seen, others).float()).mean()
             judged = judged + (mistaken - softplus(forged).mean()) / 2
+    if plan.penalty and step % _EVERY == 0:
+        judged = judged + plan.penalty / 2 * _EVERY * _steepness(discriminator, seen, labels)
     _descend(pair[1], judged)
     discriminator.requires_grad_(False)
     with torch.autocast("cpu", torch.bfloat16):
@@ -174,6 +189,18 @@ def _step(
     _descend(pair[0], fooled)
     discriminator.requires_grad_(True)
     return torch.stack([judged.detach(), fooled.detach()])
+
+
+def _steepness(discriminator: AnyDiscriminator, pictures: Tensor, labels: Tensor) -> Tensor:
+    """The squared norm of the logit's gradient at a picture, the mean over a batch; in float32, as squares want it."""
+    pictures = pictures.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(discriminator(pictures, labels).sum(), pictures, create_graph=True)
+    return slope.square().sum((1, 2, 3)).mean()
+
+
+def _share(plan: Plan, step: int) -> float:
+    """Of the full rate."""
+    return min(1.0, (plan.steps - step) / (plan.fade * plan.steps)) if plan.fade else 1.0
 
 
 def _descend(optimizer: torch.optim.Adam, loss: Tensor) -> None:

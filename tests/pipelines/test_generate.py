@@ -16,7 +16,7 @@ from pipelines.generate import Generator, latent
 from pipelines.results import RenderedPicture, Result
 from pipelines.seeds import seed_names
 
-SIZES = {"digits-dcgan": (32, 32)}
+SIZES = {"cells-dcgan": (64, 64), "digits-dcgan": (32, 32)}
 MEGABYTE = 1_000_000
 
 
@@ -29,7 +29,7 @@ def test_a_shipped_gan_is_small_and_says_how_near_it_comes_to_real_pictures(name
     path = SHIPPED / f"{name}.onnx"
     card = pipelines.read_card(path)
 
-    assert path.stat().st_size < 3 * MEGABYTE
+    assert path.stat().st_size < 4 * MEGABYTE
     assert (card.name, card.task, card.family) == (name, "generate", "dcgan")
     assert card.weights.training_data
     assert any("ID" in figure.metric for figure in card.quality)

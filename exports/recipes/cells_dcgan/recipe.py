@@ -8,6 +8,7 @@ README.md beside this file says what it needs and what came out.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor
 
 from exports.build import build as build_network
 from exports.catalog import Entry, find
@@ -25,7 +26,7 @@ from exports.networks.gan import JudgedGenerator
 from exports.recipes import bccd
 from exports.recipes.cells_dcgan.data import SIDE, Cuts, cut, every_way
 from exports.recipes.cells_dcgan.training import NOISE, PLAN, networks, trained
-from exports.recipes.gan_quality import gan_facts, kernel_distance, nearest
+from exports.recipes.gan_quality import Features, frechet_distance, gan_facts, kernel_distance, nearest
 from exports.recipes.shipping import SHIPPED, data_folder
 from exports.recipes.trained import alone, arguments, ship
 from pipelines.card import Quality, Weights
@@ -36,6 +37,7 @@ from pipelines.seeds import seed_names
 NAME = "cells-dcgan"
 MEASURED_BY = "exports/recipes/cells_dcgan/recipe.py"
 DATA = "cells cut from the val split of BCCD, never trained on"
+MIDDLE = 4  # the block whose maps are at stride 16
 SEEN_AT = 128  # pixels a cut is enlarged to before EfficientNet-Lite0 looks at it
 NOTE = "for looking at, not for diagnosis, and no substitute for real cells in training"
 
@@ -45,17 +47,38 @@ ENTRY = Entry(
 )  # fmt: skip
 
 
-def features(cuts: Cuts, body: nn.Module) -> NDArray[np.float64]:
-    """What EfficientNet-Lite0 sees in cuts: its 1280 pooled numbers each."""
-    spec, rows = find("efficientnet-lite0").facts().input, []
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What EfficientNet-Lite0 sees in N cuts: each map's mean over the picture, of the 112 in its middle, at stride 16,
+    and of the 1280 last ones; (N, 112) and (N, 1280).
+    """
+
+    middle: Features
+    last: Features
+
+
+def seen(cuts: Cuts, body: TimmEmbedding) -> Seen:
+    """Look at cuts with EfficientNet-Lite0."""
+    spec, last = find("efficientnet-lite0").facts().input, []
+    middle: list[Tensor] = []
+    hook = body.body.blocks[MIDDLE].register_forward_hook(lambda _, __, maps: middle.append(maps.mean((2, 3))))
     with torch.no_grad():
         for start in range(0, len(cuts), 64):
             large = [
                 cv2.resize(one, (SEEN_AT, SEEN_AT), interpolation=cv2.INTER_CUBIC) for one in cuts[start : start + 64]
             ]
             pixels = (np.stack(large).astype(np.float32) - spec.mean) / spec.std
-            rows.append(body(torch.from_numpy(pixels.astype(np.float32)).permute(0, 3, 1, 2)).double().numpy())
-    return np.concatenate(rows)
+            last.append(body(torch.from_numpy(pixels.astype(np.float32)).permute(0, 3, 1, 2)))
+    hook.remove()
+    return Seen(torch.cat(middle).double().numpy(), torch.cat(last).double().numpy())
+
+
+def distances(one: Seen, other: Seen) -> dict[str, float]:
+    """Between two sets of cuts, by the name each has on the card."""
+    return {
+        "FID in EfficientNet-Lite0's block 5 (112 numbers)": frechet_distance(one.middle, other.middle),
+        "KID × 1000 in EfficientNet-Lite0's features": 1000 * kernel_distance(one.last, other.last),
+    }
 
 
 def made(model: Path, labels: NDArray[np.int64]) -> Cuts:
@@ -71,7 +94,7 @@ def made(model: Path, labels: NDArray[np.int64]) -> Cuts:
 
 
 def figures(
-    model: Path, real: tuple[Cuts, NDArray[np.int64]], learnt: Cuts, body: nn.Module
+    model: Path, real: tuple[Cuts, NDArray[np.int64]], learnt: Cuts, body: TimmEmbedding
 ) -> tuple[Quality, ...]:  # fmt: skip
     """What the card says about it. real: held-out cuts and their labels; learnt: the training cuts."""
     cuts = made(model, real[1])
@@ -79,8 +102,7 @@ def figures(
         np.median(np.min([nearest(one, lying)[0] for lying in every_way(learnt)], axis=0)) for one in (cuts, real[0])
     )
     rows = {
-        "KID × 1000 in EfficientNet-Lite0's features": 1000
-        * kernel_distance(features(cuts, body), features(real[0], body)),
+        **distances(seen(cuts, body), seen(real[0], body)),
         "distance to the nearest training cell, over that of a held-out cell": float(near / usual),
     }
     return tuple(
@@ -89,16 +111,17 @@ def figures(
     )
 
 
-def say_bounds(real: tuple[Cuts, NDArray[np.int64]], learnt: tuple[Cuts, NDArray[np.int64]], body: nn.Module) -> None:
-    """Print the distance of what can't be better, and of what has not been trained."""
-    there = features(real[0], body)
-    floor = 1000 * kernel_distance(features(_like(learnt, real[1]), body), there)
+def say_bounds(
+    real: tuple[Cuts, NDArray[np.int64]], learnt: tuple[Cuts, NDArray[np.int64]], body: TimmEmbedding
+) -> None:  # fmt: skip
+    """Print the distances of what can't be better, and of what has not been trained."""
+    there = seen(real[0], body)
     torch.manual_seed(PLAN.seed)
     with torch.no_grad():
         untrained = networks()[0].train()(torch.randn(len(real[1]), NOISE), torch.from_numpy(real[1]))
     grey = ((untrained.permute(0, 2, 3, 1).numpy() + 1) * 127.5).round().astype(np.uint8)
-    start = 1000 * kernel_distance(features(grey, body), there)
-    print(f"KID × 1000 of training cells: {floor:.2f}; of the untrained generator: {start:.2f}", flush=True)
+    for name, cuts in {"training cells": _like(learnt, real[1]), "the untrained generator": grey}.items():
+        print(f"{name}: {distances(seen(cuts, body), there)}", flush=True)
 
 
 def _like(learnt: tuple[Cuts, NDArray[np.int64]], labels: Sequence[int] | NDArray[np.int64]) -> Cuts:
@@ -120,7 +143,8 @@ def main() -> None:
     both.discriminator.load_state_dict(state["discriminator"])
     checkpoint = given.scratch / "both.pt"
     torch.save(both.state_dict(), checkpoint)
-    body = TimmEmbedding(build_network(find("efficientnet-lite0")).network).eval()
+    body = TimmEmbedding(build_network(find("efficientnet-lite0")).network)
+    body.eval()
     say_bounds(real, learnt, body)
     weights = Weights(
         source=f"trained by {MEASURED_BY}, {PLAN.steps} steps, seed {PLAN.seed}",
