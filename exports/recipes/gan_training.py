@@ -180,7 +180,7 @@ def _step(
             mistaken = softplus(discriminator(seen, others).float()).mean()
             judged = judged + (mistaken - softplus(forged).mean()) / 2
     if plan.penalty and step % _EVERY == 0:
-        judged = judged + plan.penalty / 2 * _EVERY * _steepness(discriminator, seen, labels)
+        judged = judged + plan.penalty / 2 * _EVERY * steepness(discriminator, seen, labels)
     _descend(pair[1], judged)
     discriminator.requires_grad_(False)
     with torch.autocast("cpu", torch.bfloat16):
@@ -191,7 +191,7 @@ def _step(
     return torch.stack([judged.detach(), fooled.detach()])
 
 
-def _steepness(discriminator: AnyDiscriminator, pictures: Tensor, labels: Tensor) -> Tensor:
+def steepness(discriminator: nn.Module, pictures: Tensor, labels: Tensor) -> Tensor:
     """The squared norm of the logit's gradient at a picture, the mean over a batch; in float32, as squares want it."""
     pictures = pictures.detach().requires_grad_()
     (slope,) = torch.autograd.grad(discriminator(pictures, labels).sum(), pictures, create_graph=True)

@@ -12,6 +12,7 @@ from exports.networks.lenet5 import lenet5  # noqa: E402
 from exports.networks.pyramid import LateralPyramid  # noqa: E402
 from exports.networks.resnet_small import resnet_small  # noqa: E402
 from exports.networks.se import SqueezeExcitation  # noqa: E402
+from exports.networks.smooth_gan import SmoothDiscriminator, SmoothGenerator  # noqa: E402
 from exports.networks.transformer_net import TransformerNet  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -81,6 +82,21 @@ def test_dcgan_makes_and_judges_64_pixel_pictures_with_labels_if_wanted() -> Non
     assert discriminator(pictures, labels).shape == (2, 1)
     with pytest.raises(ValueError, match="needs labels, 0 to 9"):
         generator(torch.randn(2, 100))
+
+
+def test_the_smooth_gan_makes_pictures_of_a_class_and_judges_each_by_itself() -> None:
+    torch.manual_seed(0)
+    generator, discriminator = SmoothGenerator(8, 16, 3, 2), SmoothDiscriminator(4, 3, 2)
+    noise = torch.randn(1, 8).repeat(2, 1)
+
+    pictures = generator(noise, torch.tensor([0, 1]))
+
+    assert pictures.shape == (2, 3, 64, 64)
+    assert pictures.abs().max() <= 1
+    assert not torch.equal(pictures[0], pictures[1])
+    together = discriminator(pictures, torch.tensor([0, 1]))
+    torch.testing.assert_close(discriminator(pictures[1:], torch.tensor([1])), together[1:])
+    assert not torch.allclose(discriminator(pictures[1:], torch.tensor([0])), together[1:])
 
 
 def test_the_generator_is_laid_out_like_the_usual_64_pixel_dcgan() -> None:

@@ -25,7 +25,7 @@ from exports.recipes.bccd import Smear
 from exports.recipes.cells_dcgan.data import SIDE, cut, every_way
 from exports.recipes.cells_dcgan.training import augment
 from exports.recipes.gan_quality import frechet_distance, gan_facts, kernel_distance, nearest
-from exports.recipes.gan_training import Numbers, Pictures, Plan, fit, moved
+from exports.recipes.gan_training import Numbers, Pictures, Plan, fit, moved, steepness
 from pipelines.generate import Generator as Generate
 from pipelines.generate import latent
 from pipelines.pipeline import build
@@ -56,7 +56,7 @@ def test_a_training_that_was_cut_off_ends_where_an_uninterrupted_one_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("exports.recipes.gan_training._KEEP", 2)
-    plan = Plan(steps=4, batch=4, strict=True)
+    plan = Plan(steps=4, batch=4, strict=True, penalty=0.1, fade=0.5)
 
     def still(batch: Tensor, _: torch.Generator) -> Tensor:
         return batch
@@ -90,6 +90,29 @@ def test_pictures_are_moved_by_whole_pixels_and_gradients_go_through() -> None:
     assert pictures.grad is not None
     assert set(pictures.grad.unique().tolist()) <= {0.0, 1.0}  # each pixel came along or left at a side
     assert set(shifted.unique().tolist()) <= {-1.0, *pictures.detach().unique().tolist()}
+
+
+def test_what_comes_in_at_a_side_may_be_the_mirror_image() -> None:
+    pictures = torch.arange(64.0).reshape(1, 1, 8, 8)
+
+    shifted = moved(pictures, 0.25, torch.Generator().manual_seed(1), ground=None)
+
+    padded = np.pad(pictures[0, 0].numpy(), 2, mode="reflect")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (8, 8)).reshape(-1, 8, 8)
+    assert any(np.array_equal(shifted[0, 0].numpy(), window) for window in windows)
+
+
+def test_the_penalty_is_the_squared_gradient_at_a_picture() -> None:
+    """Of a logit that is the sum of squares the gradient is twice the picture."""
+    pictures = torch.rand(3, 1, 4, 4)
+
+    class Squares(torch.nn.Module):
+        def forward(self, pictures: Tensor, labels: Tensor) -> Tensor:
+            return pictures.square().sum((1, 2, 3))[:, None]
+
+    found = steepness(Squares(), pictures, torch.zeros(3, dtype=torch.int64))
+
+    torch.testing.assert_close(found, 4 * pictures.square().sum() / 3)
 
 
 def test_the_same_dice_give_the_same_augmentation() -> None:
@@ -156,6 +179,20 @@ def test_whole_cells_are_cut_out_inside_the_picture(tmp_path: Path) -> None:
     assert len(ways) == 8
     np.testing.assert_array_equal(ways[0], cuts[0])
     np.testing.assert_array_equal(ways[4][:, ::-1], cuts[0])
+
+
+def test_a_cell_near_the_edge_is_in_the_middle_of_its_cut(tmp_path: Path) -> None:
+    picture = np.full((120, 160, 3), 230, np.uint8)
+    cv2.circle(picture, (25, 60), 20, (120, 60, 200), -1)
+    cv2.imwrite(str(tmp_path / "a.png"), picture)
+    boxes = np.array([[5, 40, 45, 80]], np.float32)
+
+    (one,), _ = cut([Smear(tmp_path / "a.png", (120, 160), boxes, ("RBC",))])
+
+    rows, columns = np.nonzero(one[..., 0] != 230)
+    middle = columns[(columns > 10) & (columns < 54)]
+    assert abs(rows.mean() - 31.5) < 1
+    assert abs(middle.mean() - 31.5) < 1
 
 
 def test_an_exported_generator_draws_and_judges_as_pytorch_does(tmp_path: Path) -> None:
