@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,13 +21,11 @@ from exports.recipes.styles.data import crops, painting
 from exports.recipes.torch_training import follow, save
 from pipelines.types import Image
 
-T = TypeVar("T")
-
 CHANNELS = 16
 BLOCKS = 5
 SIDE = 384  # pixels of a painting's shorter side
 OWN_WEIGHT = 3.0
-_FAR = 5.0  # standard deviations
+_LOUD = 3.0  # times the mean energy of a place
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +54,15 @@ STYLES = {
 class Plan:
     """steps: each takes a crop for every style. sides: of the crops in pixels, each from a step on. rate: Adam's at its
     highest. climb: share of the style's weight by step, linear in between. smooth: weight of the total variation. calm:
-    weight of the peaks (`Peaks`), each from a step on. memory: of the average that ships. keep: steps between two
-    checkpoints.
+    weight of the loud places (`Loud`). memory: of the average that ships. keep: steps between two checkpoints.
     """
 
-    steps: int = 1500
-    sides: tuple[tuple[int, int], ...] = ((0, 128), (900, 192))
+    steps: int = 900
+    sides: tuple[tuple[int, int], ...] = ((0, 160), (500, 192))
     rate: float = 2e-3
-    climb: tuple[tuple[int, float], ...] = ((0, 0.0), (600, 0.5), (700, 0.5), (1300, 1.0))
+    climb: tuple[tuple[int, float], ...] = ((0, 0.05), (600, 1.0))
     smooth: float = 10.0
-    calm: tuple[tuple[int, float], ...] = ((0, 0.0), (700, 1.0), (900, 5.0))
+    calm: float = 1.0
     memory: float = 0.995
     keep: int = 100
     seed: int = 0
@@ -102,16 +98,16 @@ def fit(network: ManyStyles, judge: losses.LossNetwork, pictures: list[Image], p
         random = np.random.default_rng([plan.seed, step])
         for group in optimizer.param_groups:
             group["lr"] = plan.rate * _share(step, plan.steps)
-        side, calm = _since(plan.sides, step), _since(plan.calm, step)
-        strength = max(0.05, plan.share_of_style(step + 1))
+        side = [side for first, side in plan.sides if step >= first][-1]
+        strength = plan.share_of_style(step + 1)
         optimizer.zero_grad()
         terms = {}
         for name, style in styles.items():
             photographs = crops(pictures, 1, side, random).contiguous(memory_format=torch.channels_last)
-            with Peaks(network.of[name]) as peaks:
+            with Loud(network.of[name]) as loud:
                 parts = _judged(network, judge, photographs, name, wanted[name], random)
-            parts += (peaks.penalty(),)
-            value = parts[0] + strength * style.weight * parts[1] + plan.smooth * parts[2] + calm * parts[3]
+            parts += (loud.penalty(),)
+            value = parts[0] + strength * style.weight * parts[1] + plan.smooth * parts[2] + plan.calm * parts[3]
             value.backward()  # type: ignore[no-untyped-call]
             terms[name] = [part.item() for part in parts]
         torch.nn.utils.clip_grad_norm_(network.parameters(), 10.0)
@@ -127,13 +123,13 @@ def fit(network: ManyStyles, judge: losses.LossNetwork, pictures: list[Image], p
     return done
 
 
-class Peaks:
-    """Listens for values far out of the rest of their map, before every instance normalisation behind the halvings.
+class Loud:
+    """Listens for places that are loud in all maps at once, before every instance normalisation behind the halvings.
 
-    A network with instance normalisation learns to paint one blob of huge values into its maps: they rule the variance,
-    and through it how strong everything else comes out. In the picture the blob is a flat grey spot (Karras et al.,
-    "Analyzing and improving the image quality of StyleGAN", CVPR 2020, section 2, on the same effect). So values beyond
-    five standard deviations cost something.
+    A network with instance normalisation learns to paint blobs of huge values into all its maps: they rule the
+    variance, and through it how strong everything else comes out. In the picture a blob is a flat grey spot. (The same
+    effect in another network: Karras et al., "Analyzing and improving the image quality of StyleGAN", CVPR 2020,
+    section 2.) So a place with more than three times the mean energy costs something.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -145,7 +141,7 @@ class Peaks:
         self._found: list[Tensor] = []
         self._hooks: list[RemovableHandle] = []
 
-    def __enter__(self) -> Peaks:
+    def __enter__(self) -> Loud:
         self._hooks = [norm.register_forward_pre_hook(self._listen) for norm in self._norms]
         return self
 
@@ -154,14 +150,14 @@ class Peaks:
             hook.remove()
 
     def penalty(self) -> Tensor:
-        """The mean squared excess over all maps that passed."""
+        """The mean squared excess over all places of all maps that passed."""
         return torch.stack(self._found).mean()
 
     def _listen(self, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         maps = inputs[0].float()
         variance, mean = torch.var_mean(maps, (2, 3), keepdim=True, correction=0)
-        away = (maps - mean).abs() / (variance + 1e-5).sqrt()
-        self._found.append((away - _FAR).clamp_min(0).square().mean())
+        energy = ((maps - mean).square() / (variance + 1e-5)).mean(1)
+        self._found.append((energy - _LOUD).clamp_min(0).square().mean())
 
 
 def start(network: ManyStyles) -> ManyStyles:
@@ -189,11 +185,6 @@ def _judged(network: ManyStyles, judge: losses.LossNetwork, photographs: Tensor,
     return content, losses.style_distance(maps, wanted), total_variation(painted.float())
 
 
-def _since(values: Sequence[tuple[int, T]], step: int) -> T:
-    """The value of the last step that has come."""
-    return [value for first, value in values if step >= first][-1]
-
-
 def _share(step: int, steps: int) -> float:
     """Of the highest rate: a short climb, level, then down to nothing over the last third."""
     left = (steps - step) / (steps / 3)
@@ -204,7 +195,7 @@ def _say(
     step: int, styles: Iterable[str], means: np.ndarray[tuple[int, ...], np.dtype[np.float64]], seconds: float
 ) -> None:
     said = "; ".join(
-        f"{name} content {row[0]:.3f} style {row[1]:.4f} steps {row[2]:.4f} peaks {row[3]:.4f}"
+        f"{name} content {row[0]:.3f} style {row[1]:.4f} steps {row[2]:.4f} loud {row[3]:.4f}"
         for name, row in zip(styles, means, strict=True)
     )
     print(f"step {step}: {said}; {seconds:.0f} s", flush=True)
