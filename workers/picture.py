@@ -78,15 +78,17 @@ def ask(
             queue=queue_for(lane(queue, spec.pipeline), "high"),
             expires=timeout,
         )
-        return _answer(store, queue, spec, message.name, timeout, wanted)
     except (redis.RedisError, OperationalError) as error:
         raise BrokerError(f"the broker went away while a picture was sent ({error})") from error
-    finally:  # nobody waits any more; what can't be said now expires
+    try:
+        return _answer(store, queue, spec, message.name, timeout, wanted)
+    except WaitTimeoutError:  # nobody waits any more; what can't be said now expires
         with suppress(redis.RedisError):
             pipe = store.redis.pipeline()
             pipe.zrem(waiting, waiting_member(spec))
             pipe.delete(upload_key(queue, spec))
             pipe.execute()
+        raise
 
 
 def waiting_member(spec: JobSpec) -> str:
@@ -110,6 +112,7 @@ def reply(store: JobStore, queue: str, spec: JobSpec, answer: dict[str, Any]) ->
     pipe = store.redis.pipeline()
     pipe.rpush(key, json.dumps(answer))
     pipe.expire(key, _KEPT_SECONDS)
+    pipe.delete(upload_key(queue, spec))
     pipe.execute()
 
 

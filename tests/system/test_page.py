@@ -65,6 +65,9 @@ def page(request: pytest.FixtureRequest, browser: Any, gateway: Gateway) -> Iter
     assert not wrong
 
 
+ON_ONE_SCREEN = pytest.mark.parametrize("page", [("light", 1280, 860)], indirect=True, ids=["wide-light"])
+
+
 def start(page: Any, pipeline: str, *files: Path) -> None:
     page.set_input_files("#files", [str(file) for file in files])
     page.select_option("[data-ref=pipeline]", pipeline)
@@ -167,11 +170,13 @@ def test_generated_pictures_stand_in_a_grid_and_open_large(page: Any) -> None:
     assert fits(page)
 
 
+@ON_ONE_SCREEN
 def test_pictures_are_dropped_cleared_and_dropped_again(page: Any) -> None:
     drop = """names => {
       const moved = new DataTransfer();
       for (const name of names) moved.items.add(new File(["x"], name, { type: "image/jpeg" }));
-      document.querySelector("[data-ref=drop]").dispatchEvent(new DragEvent("drop", { dataTransfer: moved, cancelable: true }));
+      const event = new DragEvent("drop", { dataTransfer: moved, cancelable: true });
+      document.querySelector("[data-ref=drop]").dispatchEvent(event);
     }"""
     page.evaluate(drop, ["a.jpg", "b.jpg"])
     page.evaluate(drop, ["c.jpg"])
@@ -187,6 +192,7 @@ def test_pictures_are_dropped_cleared_and_dropped_again(page: Any) -> None:
     assert "not an image" in page.locator(".tile .said").inner_text()
 
 
+@ON_ONE_SCREEN
 def test_a_class_has_one_colour_on_the_page_in_the_mask_and_in_the_drawing(page: Any, tmp_path: Path) -> None:
     drawn_smear = tmp_path / "smear"
     subprocess.run([sys.executable, str(SAMPLES / "smear.py"), str(drawn_smear)], check=True)
@@ -209,6 +215,7 @@ def test_a_class_has_one_colour_on_the_page_in_the_mask_and_in_the_drawing(page:
     assert shown["segment"] == shown["instances"] == "rgb({}, {}, {})".format(*colour_of(0))
 
 
+@ON_ONE_SCREEN
 def test_a_job_that_is_not_there_is_said_and_leads_on(page: Any) -> None:
     page.goto(page.url.partition("#")[0] + "#job/20260101-000000-00000000")
 
