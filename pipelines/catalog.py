@@ -50,7 +50,7 @@ PIPELINES: dict[str, PipelineEntry] = {
             "smears-rcnn",
             "the original R-CNN: proposed regions, each through the network; --labels imagenet names any photograph",
         ),
-        PipelineEntry("stylize", ("stylize",), None, "the picture repainted in a style"),
+        PipelineEntry("stylize", ("stylize",), "style-wave", "the picture repainted in a style"),
         PipelineEntry(
             "optimise",
             ("pyramid",),

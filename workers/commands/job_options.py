@@ -47,7 +47,7 @@ _OPTIONS = (
         "--tile",
         type=int,
         metavar="PIXELS",
-        help="detect, instances, segment: run larger pictures in overlapping tiles of so many pixels.",
+        help="Run larger pictures in tiles of so many pixels.  [default: 0, not at all; stylize: 1024]",
     ),
     click.option(
         "--tile-overlap", type=float, help="With --tile: share of a tile the next one covers too.  [default: 0.2]"
