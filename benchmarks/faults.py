@@ -48,23 +48,19 @@ def soak(broker: str, seconds: float, seed: int, workers: int, folder: Path) -> 
     under_way: list[Job] = []
     end = time.monotonic() + seconds
     try:
-        while time.monotonic() < end or under_way:
-            now = time.monotonic()
-            if now < end:
-                saboteur.act()
-            else:
-                saboteur.rest()
-            service.supervise()
-            if now < end and len(under_way) < JOBS:
-                under_way.append(_new_job(folder, books, some(dice, healthy, others, IMAGES)))
+        with saboteur:
+            while time.monotonic() < end:
+                if len(under_way) < JOBS:
+                    under_way.append(_new_job(folder, books, some(dice, healthy, others, IMAGES)))
+                under_way = [job for job in under_way if not _is_over(service, job, books)]
+                time.sleep(0.05)
+        end = time.monotonic() + DRAIN_SECONDS
+        while under_way and time.monotonic() < end:
             under_way = [job for job in under_way if not _is_over(service, job, books)]
-            if now > end + DRAIN_SECONDS:
-                books.complaints += [f"job {job.number} ({job.id}) has not come to its end" for job in under_way]
-                break
             time.sleep(0.05)
+        books.complaints += [f"job {job.number} ({job.id}) has not come to its end" for job in under_way]
         books.compare(DeadLetters(JobStore(service.servers.store), QUEUE).list())
     finally:
-        saboteur.rest()
         books.complaints += service.stop()
     books.complaints += [f"{path} was left" for path in folder.rglob("*.tmp")]
     books.faults, books.restarts = saboteur.struck, service.restarts

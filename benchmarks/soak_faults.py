@@ -1,4 +1,7 @@
-"""What the soak does to a service: a seeded choice of kills, freezes, cuts and full disks, given back in time."""
+"""What the soak does to a service: a seeded choice of kills, freezes, cuts and full disks, given back in time.
+
+It has a thread of its own, since the soak's client may have to wait for a server that is frozen.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import resource
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from threading import Event, Thread
 
 import psutil
 import redis
@@ -27,6 +31,8 @@ class Saboteur:
         self._later: list[tuple[float, Callable[[], None]]] = []
         self._next = time.monotonic() + 3
         self._down = False  # a server is away: one at a time
+        self._ended = Event()
+        self._thread = Thread(target=self._run, name="saboteur", daemon=True)
         self._faults: dict[str, Callable[[], None]] = {
             "SIGKILL of a pool process": lambda: self._child().kill(),
             "SIGKILL of a whole worker": self._kill_worker,
@@ -36,7 +42,23 @@ class Saboteur:
             **self._on_servers(service.servers.faults()),
         }
 
-    def act(self) -> None:
+    def __enter__(self) -> Saboteur:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give everything back, and do nothing any more."""
+        self._ended.set()
+        self._thread.join()
+        for _, undo in self._later:
+            undo()
+        self._later = []
+
+    def _run(self) -> None:
+        while not self._ended.wait(0.05):
+            self._act()
+
+    def _act(self) -> None:
         """Do what is due."""
         now = time.monotonic()
         due = [undo for when, undo in self._later if when <= now]
@@ -52,12 +74,6 @@ class Saboteur:
                 return  # whom it should have struck has just died of another
             self.struck[name] += 1
             print(f"{time.strftime('%H:%M:%S')}  {name}", flush=True)
-
-    def rest(self) -> None:
-        """Give everything back."""
-        for _, undo in self._later:
-            undo()
-        self._later = []
 
     def _on_servers(
         self, faults: Mapping[str, tuple[Callable[[], None], Callable[[], None]]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event, Thread
 
 import psutil
 
@@ -86,12 +87,19 @@ class Service:
         self.workers: list[psutil.Popen] = []
         self.restarts = 0
         self.servers = Servers(broker, folder)
+        self._ended = Event()
+        self._supervisor = Thread(target=self._run, name="supervisor", daemon=True)
+        self._supervisor.start()
 
     def client(self) -> Client:
         """A client with little patience: the soak asks again by itself."""
         return Client(self.servers.url, self.servers.store, patience=5)
 
-    def supervise(self) -> None:
+    def _run(self) -> None:
+        while not self._ended.wait(0.05):
+            self._supervise()
+
+    def _supervise(self) -> None:
         """Start workers until there are as many as there should be."""
         self.workers = [one for one in self.workers if one.poll() is None]
         while len(self.workers) < self._wanted:
@@ -108,6 +116,8 @@ class Service:
 
     def stop(self) -> list[str]:
         """End the workers as an operator would; gives what is left of them."""
+        self._ended.set()
+        self._supervisor.join()
         family = [process for worker in self.workers for process in family_of(worker)]
         for process in family:
             process.resume()
