@@ -29,11 +29,13 @@ demo: $(CORE) ## take the sample photographs and drawn smears through the queue,
 	run portrait samples/people/ --out demo-results/portrait; \
 	run segment demo-results/smears/ --out demo-results/segment; \
 	run detect demo-results/smears/ --model smears-yolo --out demo-results/smears-detect; \
+	run stylize samples/places/ --out demo-results/stylize; \
+	run stylize samples/people/ --model style-scream --out demo-results/stylize-scream; \
 	run generate --count 30 --out demo-results/generate
 	@echo
 	@echo "The pictures:  demo-results/{classify,detect,instances,segment,smears-detect}/overlays/"
-	@echo "               demo-results/{portrait,generate}/pictures/"
-	@echo "The reports:   demo-results/{classify,detect,instances,portrait,segment,smears-detect,generate}/report.html"
+	@echo "               demo-results/{portrait,stylize,stylize-scream,generate}/pictures/"
+	@echo "The reports:   demo-results/{classify,detect,instances,portrait,segment,smears-detect,stylize,stylize-scream,generate}/report.html"
 
 # The tests of single parts run beside each other; those of whole journeys, which start servers and workers and kill
 # them, one after the other. ARGS may leave one half without a test (exit status 5), but not both.

@@ -95,7 +95,7 @@ def explain(error: Exception, plan: Fit, card: Card, params: Params) -> Failure:
 
 def _remedy(params: Params) -> str:
     if isinstance(params, TiledParams | StylizeParams):
-        return "run it with smaller tiles" if params.tile else "run it in tiles (--tile 1024) or make it smaller"
+        return f"run it {'with smaller tiles' if params.tile else 'in tiles (--tile 1024)'} or make it smaller"
     return "make it smaller"
 
 

@@ -3,7 +3,7 @@
 `golden/` holds three photographs (astronaut: NASA, public domain; chelsea, coffee: CC0; from scikit-image, reduced to
 320 pixels and 20 colours) and, for each drawing, the picture expected. What was found in them is made by hand. After a
 change that is meant to be seen, draw them anew, look at every one, and commit them with the change; two are made by a
-network, of random weights for a style (there is none to ship):
+network that ships:
 
     python -m tests.pipelines.test_golden
 """
@@ -101,7 +101,7 @@ def a_blurred_background() -> tuple[np.ndarray, Found]:
 
 def a_repainted_cup() -> tuple[np.ndarray, Found]:
     picture = photograph("coffee")
-    return picture, made(pipelines.load(str(STYLE), provider="cpu"), picture)
+    return picture, made(pipelines.load("style-wave", provider="cpu"), picture)
 
 
 def made(pipeline: Pipeline, picture: np.ndarray) -> Found:
