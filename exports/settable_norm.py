@@ -112,7 +112,10 @@ def _measured(node: NodeProto, names: tuple[str, str]) -> NodeProto:
         return f"{output}.measure.{what}"
 
     epsilon = helper.make_node(
-        "Constant", [], [name("epsilon")], value=numpy_helper.from_array(np.array(given.get("epsilon", 1e-5), np.float32))
+        "Constant",
+        [],
+        [name("epsilon")],
+        value=numpy_helper.from_array(np.array(given.get("epsilon", 1e-5), np.float32)),
     )
     where = helper.make_node("Constant", [], [name("where")], value=numpy_helper.from_array(np.array([1, 2], np.int64)))
     nodes = [
