@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -97,8 +96,8 @@ def main() -> None:
     arguments = parser.parse_args()
     network = trunk(arguments.weights)
     sides = {0: "batch", 2: "height", 3: "width"}
-    written = BytesIO()
-    with torch.no_grad():
+    with TemporaryDirectory() as name, torch.no_grad():
+        written = Path(name) / "traced.onnx"
         torch.onnx.export(
             network,
             (torch.zeros(1, 3, 224, 224),),
@@ -109,7 +108,7 @@ def main() -> None:
             output_names=list(MAPS),
             dynamic_axes={"pictures": sides} | {name: {0: "batch"} for name in MAPS},
         )
-    model = onnx.load_from_string(written.getvalue())
+        model = onnx.load(written)
     content = with_card(compact(model, "fp16").SerializeToString(), card())
     picture = np.random.default_rng(1).uniform(-120, 150, (1, 3, 199, 263)).astype(np.float32)
     with TemporaryDirectory() as name, torch.no_grad():
