@@ -18,14 +18,11 @@ SHIPPED = Path(__file__).parent / "models"
 
 @dataclass(frozen=True, slots=True)
 class PipelineEntry:
-    """A pipeline by name: the tasks of the models it runs, the one it runs unless told otherwise, a line about it.
-
-    default_model: None where none is shipped, so that `--model` is needed.
-    """
+    """A pipeline by name: the tasks of the models it runs, the one it runs unless told otherwise, a line about it."""
 
     name: str
     tasks: tuple[Task, ...]
-    default_model: str | None
+    default_model: str
     summary: str
 
 
@@ -120,17 +117,10 @@ def model_for(
     """Find the model a pipeline should run and check that it is for the pipeline's task.
 
     params: as the user gave them; ImageNet's labels for regions ask for the model that knows them.
-    Raises ParameterError if it is for another task, or none was named and none is shipped, or as `find_model` and
-    `read_card`.
+    Raises ParameterError if it is for another task, or as `find_model` and `read_card`.
     """
     imagenet = pipeline.name == "rcnn" and params.get("labels") == "imagenet"
     wanted = model or (PIPELINES["classify"].default_model if imagenet else pipeline.default_model)
-    if wanted is None:
-        listed = " or ".join(f"`pixelmill models --task {task}`" for task in pipeline.tasks)
-        raise ParameterError(
-            f"{pipeline.name} needs --model NAME or FILE, there is none of its own: {listed} lists what can run, "
-            "`pixelmill export` makes one"
-        )
     path = find_model(wanted)
     card = read_card(path)
     check_task(pipeline, card)

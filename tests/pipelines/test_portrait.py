@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import pipelines
-from pipelines.catalog import SHIPPED, find_pipeline, model_for
+from pipelines.catalog import SHIPPED
 from pipelines.errors import CardError, ParameterError
 from pipelines.matte import alpha_of, refine, settle
 from pipelines.matte_colours import lens_blur, sides
@@ -216,11 +216,6 @@ def test_a_model_that_knows_no_person_is_refused() -> None:
 
     with pytest.raises((CardError, ParameterError), match=r"person|portrait"):
         pipelines.load(str(semantic), pipeline="portrait", provider="cpu")
-
-
-def test_stylize_without_a_model_says_what_to_do() -> None:
-    with pytest.raises(ParameterError, match="stylize needs --model"):
-        model_for(find_pipeline("stylize"), None)
 
 
 def test_the_rule_stays_within_its_bounds() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.system.processes import until
 from workers.commands.health import check_that_it_polls
 from workers.embedded import EmbeddedBroker
 from workers.errors import WorkerError
@@ -110,7 +111,7 @@ def test_a_worker_that_answers_but_takes_nothing_is_unhealthy(
     assert wait_until_healthy(broker.url).returncode == 0
     redis = JobStore(broker.url).redis
     key = "pixelmill-service:pixelmill:workers"
-    (name,) = redis.hgetall(key)
+    (name,) = until(lambda: redis.hgetall(key), "the worker has made its first round")
     os.killpg(worker.pid, signal.SIGSTOP)
     said = {**json.loads(redis.hget(key, name)), "idle_for": 30.0}
     redis.hset(key, name, json.dumps(said))
