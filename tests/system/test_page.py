@@ -26,6 +26,8 @@ pytestmark = pytest.mark.service
 
 SAMPLES = ROOT / "samples"
 PHOTOS = [SAMPLES / "animals" / "cat.jpg", SAMPLES / "people" / "astronaut.jpg"]
+# how each test leaves the page, for people to look at; git ignores them
+SCREENSHOTS = Path(os.environ.get("PIXELMILL_SCREENSHOTS") or ROOT / "out" / "screenshots")
 CHROMIUM = os.environ.get("PIXELMILL_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 
 
@@ -61,6 +63,8 @@ def page(request: pytest.FixtureRequest, browser: Any, gateway: Gateway) -> Iter
     opened.goto(gateway.url)
     opened.wait_for_selector("[data-ref=pipeline] option", state="attached")
     yield opened
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    opened.screenshot(path=SCREENSHOTS / f"{request.node.name}.png")
     context.close()
     assert not wrong
 
