@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -109,13 +109,18 @@ def _alone(part: Path) -> Iterator[None]:
         with part.open("ab") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
             # the one waited for has renamed or removed the file that is held now: take the new one
-            if not part.exists() or os.fstat(held.fileno()).st_ino != part.stat().st_ino:
+            try:
+                if os.fstat(held.fileno()).st_ino != part.stat().st_ino:
+                    continue
+            except FileNotFoundError:
                 continue
             try:
                 yield
             finally:
-                if part.exists() and part.stat().st_size == 0:
-                    part.unlink()
+                # a new one may already stand here, of another who takes a new one again if this one goes
+                with suppress(FileNotFoundError):
+                    if part.stat().st_size == 0:
+                        part.unlink()
             return
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from exports.download import _alone
 from exports.errors import WeightsError
 from exports.weights import Bundled, WeightSource, fetch
 
@@ -226,6 +227,28 @@ def test_two_at_once_download_the_file_once(server: Server, cache: Path) -> None
     assert {path.read_bytes() for path in paths} == {CONTENT}
     assert len(server.ranges) == 1
     assert [file.name for file in cache.iterdir()] == ["net.pth"]
+
+
+def test_who_waited_for_a_file_takes_the_one_that_is_there(tmp_path: Path) -> None:
+    for number in range(40):
+        target = tmp_path / str(number) / "net.pth"
+        target.parent.mkdir()
+        part = target.with_name("net.pth.part")
+        written = []
+
+        def fetch_alone(target: Path = target, part: Path = part, written: list[int] = written) -> None:
+            with _alone(part):
+                if not target.is_file():
+                    written.append(part.write_bytes(CONTENT))
+                    part.replace(target)
+                part.unlink(missing_ok=True)
+
+        with ThreadPoolExecutor(8) as pool:
+            for waiting in [pool.submit(fetch_alone) for _ in range(8)]:
+                waiting.result()
+
+        assert written == [len(CONTENT)]
+        assert [file.name for file in target.parent.iterdir()] == ["net.pth"]
 
 
 def test_a_file_that_is_not_there_leaves_no_partial_file(server: Server, cache: Path) -> None:
