@@ -49,42 +49,27 @@ def spec_of(pipeline: str, model: str | None, params: dict[str, Any], folder: Pa
     return resolve(Request(pipeline, str(source), folder / "out", model, params))[0]
 
 
-@pytest.mark.parametrize(("pipeline", "model", "params"), WITH_DETECTOR)
-def test_a_changed_detector_is_another_way_of_computing(
-    pipeline: str,
-    model: str | None,
-    params: dict[str, Any],
+@pytest.mark.parametrize(
+    ("asked", "helped"), [(one, True) for one in WITH_DETECTOR] + [(one, False) for one in WITHOUT]
+)
+def test_a_changed_detector_is_another_way_of_computing_where_one_helps(
+    asked: tuple[str, str | None, dict[str, Any]],
+    helped: bool,
     other_detector: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    before = spec_of(pipeline, model, params, tmp_path)
+    before = spec_of(*asked, tmp_path)
     monkeypatch.setenv("PIXELMILL_MODELS", str(other_detector))
 
-    after = spec_of(pipeline, model, params, tmp_path)
+    after = spec_of(*asked, tmp_path)
 
+    detectors = [
+        model_checksum(folder / f"{PROPOSER}.onnx") if helped else None for folder in (SHIPPED, other_detector)
+    ]
+    assert [before.companion_sha256, after.companion_sha256] == detectors
     assert before.model_sha256 == after.model_sha256
-    assert before.companion_sha256 == model_checksum(SHIPPED / f"{PROPOSER}.onnx")
-    assert after.companion_sha256 == model_checksum(other_detector / f"{PROPOSER}.onnx")
-    assert before.fingerprint != after.fingerprint
-
-
-@pytest.mark.parametrize(("pipeline", "model", "params"), WITHOUT)
-def test_where_no_detector_helps_it_makes_no_difference(
-    pipeline: str,
-    model: str | None,
-    params: dict[str, Any],
-    other_detector: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    before = spec_of(pipeline, model, params, tmp_path)
-    monkeypatch.setenv("PIXELMILL_MODELS", str(other_detector))
-
-    after = spec_of(pipeline, model, params, tmp_path)
-
-    assert before.companion_sha256 is None
-    assert before.fingerprint == after.fingerprint
+    assert (before.fingerprint != after.fingerprint) is helped
 
 
 def test_a_job_and_a_pipeline_in_this_process_have_one_fingerprint(tmp_path: Path) -> None:
