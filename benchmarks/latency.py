@@ -40,8 +40,9 @@ def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
-def measure(url: str, name: str, pictures: list[Path]) -> dict[str, list[float]]:
-    pipeline, client = pipelines.load(find_pipeline(name).default_model), Client(url)
+def measure(url: str, name: str, pictures: list[Path], store: str | None = None) -> dict[str, list[float]]:
+    """The milliseconds of every picture, by the way it took. url, store: of the service."""
+    pipeline, client = pipelines.load(find_pipeline(name).default_model), Client(url, store)
     ways: dict[str, Callable[[Path], Any]] = {
         "in this process": pipeline,
         "Client.run, path": lambda path: client.run(name, path),
@@ -57,15 +58,22 @@ def measure(url: str, name: str, pictures: list[Path]) -> dict[str, list[float]]
     return times
 
 
-def print_table(name: str, times: dict[str, list[float]]) -> None:
-    base = times["in this process"]
-    print(f"{name}, {len(base)} pictures, on {platform.processor() or platform.machine()}, {available_cores()} cores, "
-          f"load {os.getloadavg()[0]:.1f}")  # fmt: skip
-    print("| way | p50 ms | p95 ms | over in-process, median of the differences, ms |")
-    print("| --- | --- | --- | --- |")
+def rows(times: dict[str, list[float]], before: str = "") -> list[str]:
+    """A row of a table for each way. before: cells at the beginning of each."""
+    base, made = times["in this process"], []
     for way, values in times.items():
         over = statistics.median(value - own for value, own in zip(values, base, strict=True))
-        print(f"| {way} | {statistics.median(values):.1f} | {percentile(values, 0.95):.1f} | {over:+.1f} |")
+        cells = f"{way} | {statistics.median(values):.1f} | {percentile(values, 0.95):.1f} | {over:+.1f}"
+        made.append(f"| {before}{cells} |")
+    return made
+
+
+def print_table(name: str, times: dict[str, list[float]]) -> None:
+    print(f"{name}, {len(times['in this process'])} pictures, on {platform.processor() or platform.machine()}, "
+          f"{available_cores()} cores, load {os.getloadavg()[0]:.1f}")  # fmt: skip
+    print("| way | p50 ms | p95 ms | over in-process, median of the differences, ms |")
+    print("| --- | --- | --- | --- |")
+    print("\n".join(rows(times)))
 
 
 def main() -> None:
