@@ -21,6 +21,7 @@ from PIL.Image import Image as PillowImage
 from pipelines.errors import ImageError
 from pipelines.headers import Header
 from pipelines.headers.png import check_png_rows, check_png_sums
+from pipelines.hush import hush_pillow, hushed
 from pipelines.pixels import over_white, to_8_bits
 from pipelines.types import Image
 
@@ -49,6 +50,7 @@ _ENDS_EARLY = re.compile(
 )
 _opencv_log: Any = getattr(cv2.utils, "logging", cv2)  # OpenCV 5 and 4 keep it in different places
 _opencv_log_in_use = threading.Lock()
+hush_pillow()
 
 
 def decode_jpeg(data: bytes, header: Header, part: int) -> Image:
@@ -58,7 +60,8 @@ def decode_jpeg(data: bytes, header: Header, part: int) -> Image:
     """
     _check_end(data, header)
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _RGB | _SCALE_FLAGS[part])
+        with hushed():
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _RGB | _SCALE_FLAGS[part])
     except cv2.error as error:
         raise ImageError("corrupt", f"the JPEG can't be decoded ({_reason(error)})") from error
     wanted = (-(-header.height // part), -(-header.width // part), 3)
@@ -139,7 +142,8 @@ def _decode_16_bits(data: bytes, header: Header, transparent: Any) -> Image:
         level = _opencv_log.getLogLevel()
         _opencv_log.setLogLevel(0)
         try:
-            stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+            with hushed():
+                stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         finally:
             _opencv_log.setLogLevel(level)
     if stored is None or stored.shape[:2] != (header.height, header.width) or stored.dtype != np.uint16:

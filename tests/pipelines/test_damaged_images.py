@@ -16,11 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipelines.errors import IMAGE_ERROR_CODES, ImageError
-from pipelines.image import Limits, Picture, decode, probe
+from pipelines.errors import ImageError
+from pipelines.image import decode
 from tests.pipelines.made_images import chunk, tiff
-
-SMALL = Limits(max_pixels=1_000_000)
+from tests.pipelines.mutations import decoded_or_refused
 
 
 @cache
@@ -237,22 +236,6 @@ def damaged(draw: st.DrawFn) -> bytes:
             reach = draw(st.sampled_from([64, 512, len(data)]))
             data[draw(st.integers(0, min(reach, len(data)) - 1))] = draw(st.integers(0, 255))
     return bytes(data)
-
-
-def decoded_or_refused(data: bytes, enough: tuple[int, int] | None) -> None:
-    try:
-        picture = decode(data, SMALL, enough)
-    except ImageError as error:
-        assert error.code in IMAGE_ERROR_CODES
-        assert 10 < len(str(error)) < 400
-    else:
-        assert isinstance(picture, Picture)
-        assert picture.pixels.dtype == np.uint8
-        assert picture.pixels.ndim == 3
-        assert picture.pixels.shape[2] == 3
-        assert picture.pixels.flags.c_contiguous
-        assert enough is not None or picture.pixels.shape[:2] == picture.size
-        assert probe(data).upright == picture.size
 
 
 @settings(max_examples=600, deadline=None)
