@@ -143,10 +143,15 @@ class _Service:
             "pixelmill_models_loaded", "Processes of this worker that hold a model; provider: the one that serves.",
             labels=("pipeline", "model", "provider"),
         )  # fmt: skip
+        held = GaugeMetricFamily(
+            "pixelmill_model_bytes", "Memory that a model takes in all processes of this worker.",
+            labels=("pipeline", "model", "provider"),
+        )  # fmt: skip
         if worker is not None:
             for one in loaded_by(store, queue, {worker.name: worker.members})[worker.name]:
                 models.add_metric((one.pipeline, one.model, one.provider), one.processes)
-        yield models
+                held.add_metric((one.pipeline, one.model, one.provider), one.bytes)
+        yield from (models, held)
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

@@ -20,7 +20,7 @@ from workers.jobs import place
 from workers.store import KEEP_SECONDS, JobStore
 
 if TYPE_CHECKING:
-    from pipelines.pipeline import Pipeline
+    from workers.model_cache import Held
 
 AGAIN_SECONDS = 5.0  # a store that lost its data is told again
 _STALE_SECONDS = 60.0  # what a process told that no worker owns is dropped
@@ -28,12 +28,16 @@ _STALE_SECONDS = 60.0  # what a process told that no worker owns is dropped
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model in memory. provider: the one that serves it, whatever was asked for. processes: how many hold it."""
+    """A model in memory. provider: the one that serves it, whatever was asked for.
+
+    processes: how many hold it. bytes: what it takes in all of them.
+    """
 
     pipeline: str
     model: str
     provider: str
     processes: int = 1
+    bytes: int = 0
 
 
 class Teller:
@@ -43,13 +47,18 @@ class Teller:
         self._told: tuple[int, tuple[LoadedModel, ...]] | None = None
         self._at = 0.0
 
-    def tell(self, store: JobStore, queue: str, pipelines: Iterable[Pipeline]) -> None:
+    def tell(self, store: JobStore, queue: str, held: Iterable[Held]) -> None:
         """Tell the store. Raises redis.RedisError."""
-        models = tuple(LoadedModel(one.params.pipeline, one.card.name, one.session.provider) for one in pipelines)
+        models = tuple(
+            LoadedModel(
+                one.pipeline.params.pipeline, one.pipeline.card.name, one.pipeline.session.provider, 1, one.bytes
+            )
+            for one in held
+        )
         now = time.monotonic()
         if self._told == (os.getpid(), models) and now - self._at < AGAIN_SECONDS:
             return
-        rows = [[one.pipeline, one.model, one.provider] for one in models]
+        rows = [[one.pipeline, one.model, one.provider, one.bytes] for one in models]
         told = json.dumps({"at": store.redis.time()[0], "models": rows})
         pipe = store.redis.pipeline()
         pipe.hset(loaded_key(queue), process_name(os.getpid()), told)
@@ -71,10 +80,13 @@ def loaded_by(store: JobStore, queue: str, workers: Mapping[str, Iterable[str]])
         store.redis.hdel(loaded_key(queue), *stale)
     found = {}
     for worker, processes in workers.items():
-        rows = Counter(tuple(row) for process in processes for row in told.get(process, {"models": ()})["models"])
-        found[worker] = tuple(
-            LoadedModel(pipeline, model, provider, count) for (pipeline, model, provider), count in sorted(rows.items())
-        )
+        rows = [tuple(row) for process in processes for row in told.get(process, {"models": ()})["models"]]
+        counts: Counter[tuple[str, str, str]] = Counter()
+        sizes: Counter[tuple[str, str, str]] = Counter()
+        for pipeline, model, provider, *size in rows:
+            counts[pipeline, model, provider] += 1
+            sizes[pipeline, model, provider] += sum(size)  # a worker of an earlier version tells none
+        found[worker] = tuple(LoadedModel(*one, count, sizes[one]) for one, count in sorted(counts.items()))
     return found
 
 

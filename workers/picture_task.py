@@ -18,6 +18,7 @@ from workers.settings import settings
 from workers.store import JobStore, waiting_key
 
 if TYPE_CHECKING:
+    from pipelines.pipeline import Pipeline
     from pipelines.results import Result
 
 log = logging.getLogger(__name__)
@@ -64,17 +65,20 @@ def _attempt(message: Picture, store: JobStore, queue: str, roots: tuple[Path, .
         return _failed(message.name, "crashed", f"the process died {number - 1} times while it worked on it"), None
     here = str(roots[0])
     check_roots(message.spec.model_copy(update={"root": here, "output": here}), roots)
-    pipeline = tasks.open_pipeline(message.spec)
+    with tasks.pipeline_for(message.spec) as pipeline:
+        return _run(message, pipeline, store, queue, roots), pipeline.session.provider
+
+
+def _run(message: Picture, pipeline: Pipeline, store: JobStore, queue: str, roots: tuple[Path, ...]) -> Result:
     if message.path is not None:
         path = Path(message.path)
         if not is_inside(path, roots):
-            trouble = "the file lies outside the folders this worker may read"
-            return _failed(message.name, "outside_roots", trouble), pipeline.session.provider
-        return pipeline((message.name, path)), pipeline.session.provider
+            return _failed(message.name, "outside_roots", "the file lies outside the folders this worker may read")
+        return pipeline((message.name, path))
     data = store.redis.execute_command("GET", upload_key(queue, message.spec), **{NEVER_DECODE: []})
     if data is None:
-        return _failed(message.name, "not_found", "its bytes are not in the store any more"), pipeline.session.provider
-    return pipeline((message.name, data)), pipeline.session.provider
+        return _failed(message.name, "not_found", "its bytes are not in the store any more")
+    return pipeline((message.name, data))
 
 
 def _failed(name: str, code: Any, trouble: str) -> Result:

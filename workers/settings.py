@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     shard_seconds: int = Field(600, ge=10, description="hard time limit of one shard")
     image_seconds: float = Field(120.0, ge=1, description="time limit of one image")
     memory_growth: int = Field(4096, ge=0, description="MB an image may take over the loaded model; 0: no limit")
+    model_memory: int = Field(
+        1024, ge=0, description="MB of models a process of a worker keeps; 0: only the one in use"
+    )
     patience_seconds: float = Field(
         3600.0, ge=0, le=30 * 24 * 3600, description="how long a submitted job waits for a disk or folder in trouble"
     )

@@ -15,13 +15,14 @@ from pydantic import ValidationError
 
 from pipelines.card import first_error
 from pipelines.errors import ModelError, PixelmillError
-from workers import logs, metrics
+from workers import logs
 from workers.app import TASK_CLOSE, TASK_SHARD, app
 from workers.closing import close_job
 from workers.deadletters import DeadLetters
 from workers.jobs import Close, JobSpec, Shard
 from workers.limits import Limits
 from workers.loaded import Teller
+from workers.model_cache import ModelCache
 from workers.patience import patiently
 from workers.publish import publish
 from workers.queues import lane, queue_for
@@ -30,15 +31,16 @@ from workers.shard import attempt_shard
 from workers.store import JobStore
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pipelines.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
 PRELOAD = "PIXELMILL_PRELOAD"  # a JobSpec a worker started for one job loads before its first message
-MODELS_KEPT = 2
 
-_pipelines: dict[str, Pipeline] = {}
-_opening = Lock()
+_models: ModelCache | None = None
+_making = Lock()
 _teller = Teller()
 _store: JobStore | None = None
 
@@ -53,18 +55,19 @@ def shard(message: dict[str, Any]) -> None:
         return
     config = settings()
     seconds = min(config.image_seconds, config.shard_seconds / 2)  # an image must not take its shard over the limit
-    attempt_shard(
-        parsed,
-        store(),
-        open_pipeline,
-        threads=threads_per_process(),
-        lease_seconds=config.lease_seconds,
-        roots=config.allowed_roots,
-        limits=Limits(seconds, config.memory_growth * 2**20, config.shard_seconds),
-        give_back=lambda message: publish(
-            app, queue_for(lane(config.queue, parsed.spec.pipeline), parsed.spec.priority), message
-        ),
-    )
+    with contextlib.ExitStack() as in_use:
+        attempt_shard(
+            parsed,
+            store(),
+            lambda spec: in_use.enter_context(pipeline_for(spec)),
+            threads=threads_per_process(),
+            lease_seconds=config.lease_seconds,
+            roots=config.allowed_roots,
+            limits=Limits(seconds, config.memory_growth * 2**20, config.shard_seconds),
+            give_back=lambda message: publish(
+                app, queue_for(lane(config.queue, parsed.spec.pipeline), parsed.spec.priority), message
+            ),
+        )
 
 
 @app.task(name=TASK_CLOSE, Request="workers.request:ShardRequest")  # type: ignore[untyped-decorator]
@@ -112,55 +115,76 @@ def threads_per_process() -> int:
     return settings().threads or max(1, -(-available_cores() // processes_per_worker()))
 
 
-def open_pipeline(spec: JobSpec) -> Pipeline:
-    """Give the pipeline of a job, loaded once a process and kept while it is used.
+@contextlib.contextmanager
+def pipeline_for(spec: JobSpec) -> Iterator[Pipeline]:
+    """Give the pipeline of a job, loaded if this process does not hold it, and hold it until the context is left.
 
     Raises ModelError if this machine's model files are others than the job's, or as `pipelines.pipeline.build`.
     """
+    key = f"{spec.fingerprint} {spec.provider} {spec.allow_fallback}"
+    with models().use(key, lambda: _file_bytes(spec), lambda: _load(spec)) as pipeline:
+        _tell()
+        yield pipeline
+
+
+def models() -> ModelCache:
+    """The models this process holds."""
+    global _models
+    with _making:
+        if _models is None:
+            _models = ModelCache(settings().model_memory * 2**20)
+        return _models
+
+
+def _file_bytes(spec: JobSpec) -> int:
+    """Size of a job's model files; 0 if there are none here, which loading them will say better."""
+    from pipelines.card import read_card
+    from pipelines.catalog import find_model
+    from pipelines.companions import companion
+    from pipelines.params import resolve_params
+
+    try:
+        total = Path(spec.model).stat().st_size
+        card = read_card(Path(spec.model))
+        helper = companion(card, resolve_params(card, spec.params, spec.pipeline))
+        return total + (find_model(helper).stat().st_size if helper else 0)
+    except (OSError, PixelmillError):
+        return 0
+
+
+def _load(spec: JobSpec) -> Pipeline:
     from pipelines.image import Limits
     from pipelines.pipeline import build
 
-    key = f"{spec.fingerprint} {spec.provider} {spec.allow_fallback}"
-    with _opening:
-        if key in _pipelines:
-            _pipelines[key] = _pipelines.pop(key)  # most recently used last
-            _tell()
-            return _pipelines[key]
-        while len(_pipelines) >= MODELS_KEPT:
-            metrics.model_evicted(_pipelines.pop(next(iter(_pipelines))).card.name)
-        config = settings()
-        provider = spec.provider if spec.provider != "auto" else config.provider
-        pipeline = build(
-            Path(spec.model),
-            spec.params,
-            pipeline=spec.pipeline,
-            provider=provider,
-            allow_fallback=spec.allow_fallback,
-            limits=Limits(config.max_pixels, config.max_bytes, config.memory_growth * 2**20),
+    config = settings()
+    pipeline = build(
+        Path(spec.model),
+        spec.params,
+        pipeline=spec.pipeline,
+        provider=spec.provider if spec.provider != "auto" else config.provider,
+        allow_fallback=spec.allow_fallback,
+        limits=Limits(config.max_pixels, config.max_bytes, config.memory_growth * 2**20),
+    )
+    if pipeline.session.checksum != spec.model_sha256:
+        raise ModelError(
+            f"model file {spec.model} on this worker has checksum {pipeline.session.checksum[:12]}, the job wants "
+            f"{spec.model_sha256[:12]}: give all machines the same file"
         )
-        if pipeline.session.checksum != spec.model_sha256:
-            raise ModelError(
-                f"model file {spec.model} on this worker has checksum {pipeline.session.checksum[:12]}, the job wants "
-                f"{spec.model_sha256[:12]}: give all machines the same file"
-            )
-        if spec.companion_sha256 and pipeline.companion_sha256 != spec.companion_sha256:
-            here = (pipeline.companion_sha256 or "none")[:12]
-            raise ModelError(
-                f"the detector that goes with {spec.model_name!r} has checksum {here} on this worker, the job wants "
-                f"{spec.companion_sha256[:12]}: give all machines the same file"
-            )
-        if pipeline.session.on_gpu:
-            pipeline.warm()
-        _pipelines[key] = pipeline
-        metrics.model_loaded(pipeline.card.name)
-        _tell()
-        return pipeline
+    if spec.companion_sha256 and pipeline.companion_sha256 != spec.companion_sha256:
+        here = (pipeline.companion_sha256 or "none")[:12]
+        raise ModelError(
+            f"the detector that goes with {spec.model_name!r} has checksum {here} on this worker, the job wants "
+            f"{spec.companion_sha256[:12]}: give all machines the same file"
+        )
+    if pipeline.session.on_gpu:
+        pipeline.warm()
+    return pipeline
 
 
 def _tell() -> None:
     """Let `pixelmill status` know what is loaded; a store that is away will be told another time."""
     with contextlib.suppress(redis.RedisError):
-        _teller.tell(store(), settings().queue, _pipelines.values())
+        _teller.tell(store(), settings().queue, models().held())
 
 
 def warm_up() -> None:
@@ -171,7 +195,8 @@ def warm_up() -> None:
 
     def load() -> None:
         try:
-            open_pipeline(JobSpec.model_validate(json.loads(spec_json)))
+            with pipeline_for(JobSpec.model_validate(json.loads(spec_json))):
+                log.debug("the model is loaded")
         except (PixelmillError, ValidationError, ValueError) as error:
             log.info("warm-up did not load the model, the first shard will tell why: %s", error)
 

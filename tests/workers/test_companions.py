@@ -14,7 +14,7 @@ from pipelines.companions import PROPOSER
 from pipelines.errors import ModelError
 from workers.job_request import Request, resolve
 from workers.jobs import JobSpec
-from workers.tasks import open_pipeline
+from workers.tasks import pipeline_for
 
 WITH_DETECTOR = [
     ("rcnn", None, {"labels": "imagenet"}),
@@ -84,5 +84,6 @@ def test_a_worker_with_another_detector_refuses_the_job(
     spec = spec_of("instances", "coco-masks", {}, tmp_path)
     monkeypatch.setenv("PIXELMILL_MODELS", str(other_detector))
 
+    loading = pipeline_for(spec)
     with pytest.raises(ModelError, match=r"the detector that goes with 'coco-masks' .* give all machines the same"):
-        open_pipeline(spec)
+        loading.__enter__()
