@@ -54,9 +54,10 @@ def make_app(broker: str | None = None) -> Celery:
             "queue_order_strategy": "priority",  # the queues in the order they were named, not in turns
             "priority_steps": [0],
             "socket_connect_timeout": 3,
+            "socket_timeout": 5,  # a server that accepts and does not answer is away
             "socket_keepalive": True,
             "health_check_interval": 15,
-            "max_retries": 3,
+            "max_retries": 1,  # of each call; `publish` has its own patience
             "interval_start": 0,
             "interval_step": 0.5,
             "interval_max": 2,

@@ -22,6 +22,7 @@ from pydantic import Field, model_validator
 from workers.errors import BrokerError, JobError, SourceError, WaitTimeoutError
 from workers.jobs import JobSpec, RelativeName, _Message
 from workers.journal import Line
+from workers.publish import PATIENCE_SECONDS, send
 from workers.queues import lane, queue_for
 from workers.store import KEEP_SECONDS, JobStore, waiting_key
 
@@ -64,22 +65,16 @@ def ask(
     Raises WaitTimeoutError when that is over, SourceError for bytes above 32 MiB, JobError if the worker can't run the
     pipeline, BrokerError if the broker is away.
     """
-    from kombu.exceptions import OperationalError
-
     message, waiting = _message(spec, image), waiting_key(queue, "high")
     try:
         if isinstance(image, bytes):
             store.redis.set(upload_key(queue, spec), image, ex=int(timeout) + _KEPT_SECONDS)
         store.redis.zadd(waiting, {waiting_member(spec): time.time()})
         store.redis.expire(waiting, KEEP_SECONDS)
-        app.send_task(
-            TASK_PICTURE,
-            args=[message.model_dump(mode="json")],
-            queue=queue_for(lane(queue, spec.pipeline), "high"),
-            expires=timeout,
-        )
-    except (redis.RedisError, OperationalError) as error:
-        raise BrokerError(f"the broker went away while a picture was sent ({error})") from error
+        to = queue_for(lane(queue, spec.pipeline), "high")
+        send(app, to, TASK_PICTURE, message.model_dump(mode="json"), min(timeout, PATIENCE_SECONDS), expires=timeout)
+    except redis.RedisError as error:
+        raise BrokerError(f"the store went away while a picture was sent ({error})") from error
     try:
         return _answer(store, queue, spec, message.name, timeout, wanted)
     except WaitTimeoutError:  # nobody waits any more; what can't be said now expires

@@ -1,31 +1,62 @@
-"""Shards' messages on their way to a queue."""
+"""Messages on their way to a queue."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
+
+import redis
 
 from workers.errors import BrokerError
+from workers.patience import backoff
+from workers.queues import is_rabbitmq
 
 if TYPE_CHECKING:
     from celery import Celery
 
 
+PATIENCE_SECONDS = 10.0  # a broker that is started again is away for a few seconds
 _CONFIRM_SECONDS = 10.0  # RabbitMQ confirms nothing as long as its disk or memory is short
 
 
-def publish(app: Celery, queue: str, message: str) -> None:
-    """Publish a message as the store keeps it: JSON with its `task` and `payload`.
+def publish(app: Celery, queue: str, message: str, patience: float = PATIENCE_SECONDS) -> None:
+    """Publish a message as the store keeps it: JSON with its `task` and `payload`; otherwise as `send`."""
+    parsed = json.loads(message)
+    try:
+        send(app, queue, parsed["task"], parsed["payload"], patience)
+    except BrokerError as error:
+        raise BrokerError(f"{error}; the same command continues the job") from error
 
-    RabbitMQ has written it to disk when this returns.
-    Raises BrokerError if the broker is away, or confirms nothing.
+
+def send(
+    app: Celery, queue: str, task: str, payload: dict[str, Any], patience: float, expires: float | None = None
+) -> None:
+    """Send a task's message. Redis and Valkey have it in their append-only file, RabbitMQ on disk when this returns.
+
+    patience: seconds to try again for; the last try may take 10 s more. It may then be there twice, which the lease of
+    a shard makes harmless. expires: seconds after which nobody wants it any more.
+    Raises BrokerError if the broker is away, does not answer, or confirms nothing.
     """
     from amqp.exceptions import AMQPError
     from kombu.exceptions import OperationalError
 
-    parsed = json.loads(message)
-    waiting = {"confirm_timeout": _CONFIRM_SECONDS} if app.conf.broker_transport_options.get("confirm_publish") else {}
-    try:
-        app.send_task(parsed["task"], args=[parsed["payload"]], queue=queue, **waiting)
-    except (OperationalError, AMQPError) as error:
-        raise BrokerError(f"the broker went away ({error}); the same command continues the job") from error
+    # Kombu's tries hold tries of its connections: a frozen Redis would hold a caller for minutes
+    ways = {"confirm_timeout": _CONFIRM_SECONDS} if is_rabbitmq(app.conf.broker_url) else {"retry": False}
+    until = time.monotonic() + patience
+    tries = 0
+    while True:
+        try:
+            app.send_task(task, args=[payload], queue=queue, expires=expires, **ways)
+        except (OperationalError, AMQPError, redis.RedisError) as error:
+            pause = backoff(tries, least=0.1, most=2.0)
+            if time.monotonic() + pause > until:
+                raise BrokerError(f"the broker went away ({_say(error)})") from error
+        else:
+            return
+        time.sleep(pause)
+        tries += 1
+
+
+def _say(error: Exception) -> str:
+    return str(error).strip().rstrip(".") or type(error).__name__

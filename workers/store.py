@@ -43,11 +43,13 @@ class JobStore(Store):
             self.redis: Any = redis.Redis.from_url(
                 plain,
                 decode_responses=True,
+                encoding_errors="backslashreplace",  # a reason may name a folder whose name is no UTF-8
                 socket_connect_timeout=3,
                 socket_timeout=timeout,
                 health_check_interval=15,
                 max_connections=2**31,  # as many as threads wait; the library's hundred are fewer than a gateway's
-                retry=Retry(ExponentialBackoff(cap=0.4, base=0.05), 2),
+                # a lost connection is made again; who waits for an answer in vain is not to wait three times
+                retry=Retry(ExponentialBackoff(cap=0.4, base=0.05), 2, supported_errors=(redis.ConnectionError,)),
             )
         except ValueError as error:
             if is_rabbitmq(url):
