@@ -31,7 +31,7 @@ from benchmarks.soak_images import Specimen, some, specimens
 from benchmarks.soak_service import BROKERS, Service, missing
 from tests.system.service import MODEL, QUEUE
 from workers.deadletters import DeadLetters
-from workers.errors import BrokerError, JobError
+from workers.errors import BrokerError, JobError, OutputError
 from workers.store import JobStore
 
 IMAGES = 48  # in a job
@@ -51,7 +51,7 @@ def soak(broker: str, seconds: float, seed: int, workers: int, folder: Path) -> 
         with saboteur:
             while time.monotonic() < end:
                 if len(under_way) < JOBS:
-                    under_way.append(_new_job(folder, books, some(dice, healthy, others, IMAGES)))
+                    under_way.append(_new_job(service, books, some(dice, healthy, others, IMAGES)))
                 under_way = [job for job in under_way if not _is_over(service, job, books)]
                 time.sleep(0.05)
         end = time.monotonic() + DRAIN_SECONDS
@@ -67,13 +67,13 @@ def soak(broker: str, seconds: float, seed: int, workers: int, folder: Path) -> 
     return books
 
 
-def _new_job(folder: Path, books: Books, images: dict[str, Specimen]) -> Job:
+def _new_job(service: Service, books: Books, images: dict[str, Specimen]) -> Job:
     books.jobs, books.images = books.jobs + 1, books.images + len(images)
-    root = folder / f"in-{books.jobs:04}"
+    root = service.folder / f"in-{books.jobs:04}"
     root.mkdir()
     for name, specimen in images.items():
         (root / name).write_bytes(specimen.data)
-    return Job(books.jobs, root, folder / f"out-{books.jobs:04}", images)
+    return Job(books.jobs, root, service.disk.folder / f"out-{books.jobs:04}", images)
 
 
 def _is_over(service: Service, job: Job, books: Books) -> bool:
@@ -86,8 +86,8 @@ def _is_over(service: Service, job: Job, books: Books) -> bool:
                 overlays=False, key=f"soak-{job.number}", priority=("high", "normal", "bulk")[job.number % 3],
             )  # fmt: skip
         status = client.status(job.id)
-    except BrokerError:
-        return False  # it is away; submitting again under the same key gives the same job
+    except (BrokerError, OutputError):
+        return False  # away, or its disk is full; submitting again under the same key gives the same job
     except JobError as error:
         books.complaints.append(f"job {job.number} was not taken: {error}")
         return True

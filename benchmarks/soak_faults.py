@@ -38,7 +38,8 @@ class Saboteur:
             "SIGKILL of a whole worker": self._kill_worker,
             "SIGSTOP of a pool process": lambda: self._freeze(self._child()),
             "SIGSTOP of a whole worker": lambda: self._freeze(*family_of(self._worker())),
-            "no file may grow (a full disk)": self._fill_disk,
+            "no file may grow (a quota)": self._set_quota,
+            **({"the output disk is full": self._fill_disk} if service.disk.is_small else {}),
             **self._on_servers(service.servers.faults()),
         }
 
@@ -115,6 +116,10 @@ class Saboteur:
         self._later.append((time.monotonic() + self._dice.uniform(1, 12), thaw))
 
     def _fill_disk(self) -> None:
+        self._service.disk.fill()
+        self._later.append((time.monotonic() + self._dice.uniform(0.5, 4), self._service.disk.clear))
+
+    def _set_quota(self) -> None:
         processes = family_of(self._worker())
 
         def limit(soft: int) -> None:

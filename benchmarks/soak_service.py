@@ -9,6 +9,7 @@ from threading import Event, Thread
 
 import psutil
 
+from benchmarks.soak_disk import Disk
 from tests import rabbitmq_server, redis_server
 from tests.rabbitmq_server import RabbitServer
 from tests.redis_server import RedisServer
@@ -59,7 +60,9 @@ class Servers:
             }
         return {
             "SIGKILL of RabbitMQ": (self._rabbit.kill, self._rabbit.start),
+            "SIGSTOP of RabbitMQ": (self._rabbit.freeze, self._rabbit.thaw),
             "SIGKILL of the store": (self._redis.kill, self._redis.start),
+            "SIGSTOP of the store": (self._redis.freeze, self._redis.thaw),
             "all connections to RabbitMQ cut": (self._rabbit.cut, lambda: None),
             "all connections to the store cut": (self._cut_store, lambda: None),
         }
@@ -77,7 +80,7 @@ class Servers:
 
 
 class Service:
-    """Servers, and so many workers that are started again when they end."""
+    """Servers, a disk for results, and so many workers that are started again when they end."""
 
     def __init__(self, broker: str, folder: Path, workers: int) -> None:
         self.folder = folder
@@ -87,6 +90,7 @@ class Service:
         self.workers: list[psutil.Popen] = []
         self.restarts = 0
         self.servers = Servers(broker, folder)
+        self.disk = Disk(folder / "disk")
         self._ended = Event()
         self._supervisor = Thread(target=self._run, name="supervisor", daemon=True)
         self._supervisor.start()
@@ -133,6 +137,7 @@ class Service:
                 said.append(f"process {process.pid} was left")
                 process.kill()
         self.servers.stop()
+        self.disk.remove(self.folder / "kept")
         self._log.close()
         return said
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import amqp
+import psutil
 
 from tests.redis_server import free_port
 
@@ -74,6 +75,17 @@ class RabbitServer:
         if self._process is not None:
             _kill_group(self._process)
 
+    def freeze(self) -> None:
+        """Let it live and answer nothing."""
+        assert self._process is not None
+        for process in _family(self._process):
+            process.suspend()
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        for process in _family(self._process):
+            process.resume()
+
     def cut(self) -> None:
         """Close every connection to it; OSError if it does not hear."""
         assert BINARY is not None
@@ -108,15 +120,16 @@ def _start(words: list[str], env: dict[str, str], log: BinaryIO) -> subprocess.P
     return subprocess.Popen(words, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process and all it started: the server is a script, the node its child."""
-    import psutil
-
+def _family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """A process and all it started: the server is a script, the node its child."""
     try:
-        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        return [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     except psutil.NoSuchProcess:
-        family = []
-    for one in family:
+        return []
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    for one in _family(process):
         try:
             one.kill()
         except psutil.NoSuchProcess:
