@@ -10,14 +10,12 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
-import warnings
 from collections.abc import Iterator, Sequence
 from importlib import metadata, resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import onnx
 import timm
 import torch
 from PIL import Image
@@ -28,6 +26,7 @@ from exports.compact import Storage, compact
 from exports.recipes.accuracy import Labelled, top_1_and_5, yolo_folder
 from exports.recipes.imagenet_in_coco import MARGIN, SMALLEST_SHARE, coco_classes, crops
 from exports.recipes.shipping import EXPORTER, SHIPPED, data_folder, put, side_by_side
+from exports.recipes.tracing import traced
 from pipelines.card import Card, InputSpec, Quality, Resize, Weights, with_card
 from pipelines.image import Limits, decode
 from pipelines.pipeline import Pipeline, Prepared, build
@@ -63,25 +62,6 @@ def network(weights: bytes) -> torch.nn.Module:
     model: torch.nn.Module = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     model.load_state_dict(dict(zip(model.state_dict(), state.values(), strict=True)))
     return model.eval()
-
-
-def export(model: torch.nn.Module) -> onnx.ModelProto:
-    """Trace the network: `images` (N, 3, 224, 224) float32 → `logits` (N, 1000) float32."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            model,
-            (torch.zeros(2, 3, SIDE, SIDE),),  # two pictures: with one the batch would be taken for a constant
-            dynamo=True,
-            opset_version=18,
-            input_names=["images"],
-            output_names=["logits"],
-            dynamic_shapes={"x": {0: torch.export.Dim("batch")}},
-            verbose=False,
-        )
-    if program is None:
-        raise SystemExit("torch.onnx.export gave no program")
-    return program.model_proto
 
 
 def card(storage: Storage, weights: bytes) -> Card:
@@ -173,7 +153,7 @@ def main() -> None:
 
     weights = checkpoint()
     reference = network(weights)
-    exported = export(reference)
+    exported = traced(reference, SIDE, "images", "logits")
     coco = arguments.data / "coco128"
     truths = list(yolo_folder(coco / "images", coco / "boxes"))
     photos = [truth.path for truth in truths]

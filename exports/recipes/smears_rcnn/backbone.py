@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import onnx
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from exports.recipes.efficientnet_lite0.recipe import checkpoint, network
+from exports.recipes.tracing import traced
 from pipelines.card import InputSpec, Resize
 
 SIDE = 112  # pixels: half of what the network was trained at, a quarter of the time
@@ -51,21 +51,7 @@ def region_input() -> InputSpec:
 
 def exported(model: Backbone) -> onnx.ModelProto:
     """Trace the backbone: `regions` (N, 3, 112, 112) float32 → `features` (N, 5488) float32."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            model,
-            (torch.zeros(2, 3, SIDE, SIDE),),  # two regions: with one the batch would be taken for a constant
-            dynamo=True,
-            opset_version=18,
-            input_names=["regions"],
-            output_names=["features"],
-            dynamic_shapes={"regions": {0: torch.export.Dim("batch")}},
-            verbose=False,
-        )
-    if program is None:
-        raise SystemExit("torch.onnx.export gave no program")
-    return program.model_proto
+    return traced(model, SIDE, "regions", "features")
 
 
 __all__ = ["FEATURES", "SIDE", "Backbone", "backbone", "exported", "region_input"]
