@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from tests import rabbitmq_server
+from tests.rabbitmq_server import RabbitServer
 from tests.redis_server import RedisServer
 from tests.system.processes import drawn, finished_images, until
 from tests.system.service import MODEL, QUEUE, finished, submit, worker_on
+from workers import publish as publishing
 from workers.app import make_app
 from workers.client import Client
 from workers.errors import BrokerError
@@ -17,6 +20,8 @@ from workers.roll import Roll
 from workers.store import JobStore
 
 pytestmark = pytest.mark.service
+
+MESSAGE = '{"task": "pixelmill.shard", "payload": {}}'
 
 
 def test_a_client_says_that_a_frozen_broker_does_not_answer_and_works_again_when_it_does(
@@ -46,7 +51,7 @@ def test_a_broker_that_freezes_for_longer_than_every_lease_costs_no_image(
         until(lambda: finished_images(tmp_path / "out") >= 10, "work has begun")
         redis_server.freeze()
         with pytest.raises(BrokerError, match="went away"):  # also a publication that has a connection already
-            publish(app, QUEUE, '{"task": "pixelmill.shard", "payload": {}}', patience=10)
+            publish(app, QUEUE, MESSAGE, patience=10)
         redis_server.thaw()
         roll = Roll(JobStore(redis_server.url), QUEUE)
         until(lambda: len([one for one in roll.workers() if one.is_ready]) == 2, "both workers are ready again", 60)
@@ -56,3 +61,27 @@ def test_a_broker_that_freezes_for_longer_than_every_lease_costs_no_image(
     assert both
     assert sorted(lines) == names
     assert {line["status"] for line in lines.values()} == {"ok"}
+
+
+def test_a_rabbitmq_that_freezes_before_a_queue_is_declared_holds_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if rabbitmq_server.BINARY is None:
+        pytest.skip("no rabbitmq-server here; apt-get install rabbitmq-server")
+    monkeypatch.setattr(publishing, "_ANSWER_SECONDS", 1.0)
+    server = RabbitServer(tmp_path / "rabbitmq")
+    server.start()
+    try:
+        app = make_app(server.url)
+        publish(app, QUEUE, MESSAGE)
+        server.freeze()
+        with pytest.raises(BrokerError, match="went away"):  # this queue is new to the connection
+            publish(app, f"{QUEUE}.high", MESSAGE, patience=0)
+        server.thaw()
+
+        publish(app, f"{QUEUE}.high", MESSAGE)
+
+        with app.connection_for_read() as connection, connection.channel() as channel:
+            assert channel.queue_declare(f"{QUEUE}.high", passive=True).message_count >= 1
+    finally:
+        server.stop()
