@@ -31,6 +31,7 @@ from workers.queues import is_rabbitmq, is_redis, queues_of
 from workers.request import Parent
 from workers.roll import Pulse, Roll, Worker
 from workers.settings import settings
+from workers.shape import trouble_with_shape
 from workers.store import JobStore
 from workers.sweep import SWEEP_SECONDS, Sweeper
 
@@ -70,9 +71,13 @@ class ShardConsumer(Consumer):  # type: ignore[misc]
 
         def receive_or_put_aside(message: Any) -> None:
             try:
-                receive(message)
+                trouble = trouble_with_shape(message.headers, message.decode)
+                if trouble is None:
+                    receive(message)
             except _BAD_SHAPE as error:
-                put_aside(_text(message), f"it has another shape than a task's message: {error}")
+                trouble = f"it has another shape than a task's message: {error}"
+            if trouble is not None:
+                put_aside(_text(message), trouble)
                 message.reject_log_error(log, self.connection_errors)
 
         if not self._holds:

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import redis
 from pydantic import ValidationError
 from redis.client import NEVER_DECODE
 
@@ -41,6 +42,12 @@ def picture(message: dict[str, Any]) -> None:
     except PixelmillError as error:
         log.warning("a picture can't be run: %s", error)
         reply(store, config.queue, parsed.spec, {"error": str(error)})
+        return
+    except redis.RedisError:
+        raise
+    except Exception as error:  # a defect of ours or of a library: who waits is not to wait in vain
+        log.exception("a picture broke")
+        reply(store, config.queue, parsed.spec, {"error": f"it broke with {type(error).__name__}: {str(error)[:300]}"})
         return
     spec = parsed.spec
     about = {

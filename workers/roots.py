@@ -46,4 +46,7 @@ def check_image(path: Path, roots: tuple[Path, ...]) -> None:
 def _is_known_model(path: str) -> bool:
     from pipelines.catalog import model_folders
 
-    return any(Path(path).resolve().parent == folder.resolve() for folder in model_folders())
+    try:
+        return any(Path(path).resolve().parent == folder.resolve() for folder in model_folders())
+    except (OSError, ValueError, RuntimeError):  # no name a file can have, or a loop of links
+        return False
