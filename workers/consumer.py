@@ -38,7 +38,7 @@ from workers.sweep import SWEEP_SECONDS, Sweeper
 log = logging.getLogger(__name__)
 
 _STORE_SECONDS = 2.0  # the loop takes no message while it waits for the store
-_HEARTBEAT_SECONDS = 10  # RabbitMQ gives away what a worker has that was silent for two of them
+_HEARTBEAT_SECONDS = 2  # RabbitMQ gives away what a worker has that was silent for two to three of them
 
 
 # what Celery raises, and ends the worker with, over a body of another shape than it expects

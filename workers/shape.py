@@ -7,6 +7,7 @@ again. Our clients send one argument and nothing for Celery to do before, after 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from kombu.exceptions import KombuError
 
 # what asks Celery to wait, to call something else, or to stand for another; Celery reads it in headers and in the body
 _UNUSED = (
-    "args", "callbacks", "chain", "chord", "errbacks", "eta", "group", "kwargs", "link", "link_error", "parent_id",
+    "args", "callbacks", "chain", "chord", "errbacks", "eta", "group", "kwargs", "link", "link_error",
     "reply_to", "shadow", "stamped_headers", "stamps",
 )  # fmt: skip
 _OURS = "pixelmill."
@@ -56,10 +57,19 @@ def _trouble_with_headers(headers: Mapping[str, Any]) -> str | None:
     if not isinstance(name, str) or not 1 <= len(name) <= _LONGEST_ID:
         return "it has no id"
     limits, expires = headers.get("timelimit"), headers.get("expires")
-    if limits is not None and (not isinstance(limits, list | tuple) or list(limits) != [None, None]):
-        return "its time limit is not the worker's"
+    if limits is not None and not _are_limits(limits):
+        return "its time limits are none"
     if expires is not None and not isinstance(expires, str):
         return "its end of life is no time"
     if headers.get("retries") not in (0, None) or isinstance(headers.get("retries"), bool):
         return "it was tried by Celery"
     return None
+
+
+def _are_limits(limits: object) -> bool:
+    """Two that are each None or some seconds: a message that a worker gives out again has the worker's own limit."""
+    return (
+        isinstance(limits, list | tuple)
+        and len(limits) == 2
+        and all(one is None or (type(one) in (int, float) and 0 < one < math.inf) for one in limits)
+    )
