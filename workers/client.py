@@ -99,6 +99,7 @@ class Client:
         formats: Sequence[str] | None = None,
         deadline: When | None = None,
         webhook: str = "",
+        concurrency: int | None = None,
     ) -> str:
         """Submit a job, and give its id once the service has all there is to know of it.
 
@@ -111,6 +112,7 @@ class Client:
         formats: what else the results are written as (`pixelmill run --help` names them).
         deadline: seconds from now, a timedelta or a datetime with its zone; what is not done then is not done any more.
         webhook: URL that is told, signed, when the job has ended.
+        concurrency: how many processes of the service may work on the job at once; None: all there are.
         Raises JobError, ParameterError or ModelError if it can't run; then nothing is queued.
         """
         settled = (said(inputs), inputs) if isinstance(inputs, Source) else None
@@ -118,6 +120,7 @@ class Client:
         request = Request(
             pipeline, told, Path(output), model, params or {}, overlays, force, provider, allow_fallback, priority,
             images=images, formats=None if formats is None else tuple(formats), deadline=deadline, webhook=webhook,
+            concurrency=concurrency,
         )  # fmt: skip
         return self.submit_request(request, key)
 
@@ -235,7 +238,7 @@ class Client:
         request = Request(
             spec.pipeline, head.source, Path(spec.output), spec.model, spec.params, spec.overlays, True,
             spec.provider, spec.allow_fallback, spec.priority, images=images, formats=spec.formats,
-            webhook=head.webhook,
+            webhook=head.webhook, concurrency=spec.concurrency,
         )  # fmt: skip
         return self.submit_request(request)
 

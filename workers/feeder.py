@@ -61,15 +61,18 @@ class Feeder:
     def feed(self, head: Head, open_shards: int) -> int:
         """Submit a job's next shards, as far as they are listed, until its window is full.
 
+        open_shards: how many were open after the head was read: if nobody moved the cursor since, none was added.
         Returns how many were submitted; if somebody else feeds the same job, fewer than there was room for.
         Raises OSError or OutputError if the list of its images can't be read, BrokerError if the broker is away.
         """
         job, number = head.spec.job, head.fed
+        limit = head.spec.concurrency  # a shard that was put back is open, so no more processes than that have one
+        window = WINDOW if limit is None else min(WINDOW, limit)
         entries = self._entries(head)
-        while not head.is_fed and open_shards < WINDOW and (entry := next(entries, None)) is not None:
+        while not head.is_fed and open_shards < window and (entry := next(entries, None)) is not None:
             shard = Shard(spec=head.spec, number=number, images=entry.images)
             message = _message("pixelmill.shard", shard.model_dump(mode="json"))
-            if not self._registry.advance(job, number, entry.end, shard.key, message):
+            if not self._registry.advance(job, number, entry.end, shard.key, message, limit or 0):
                 break
             queue = queue_for(lane(self._queue, head.spec.pipeline), head.spec.priority)
             publish(self._app, queue, message)

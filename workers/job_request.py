@@ -17,7 +17,7 @@ from workers.deadline import When
 from workers.errors import OutputError
 from workers.folder import Source, open_source
 from workers.formats import asks_for_overlays, choose_formats
-from workers.jobs import NO_ROOT, JobSpec, new_job_id
+from workers.jobs import NO_ROOT, JobSpec, check_concurrency, new_job_id
 from workers.queues import Priority
 from workers.seeds import Seeds, check_input
 
@@ -29,6 +29,7 @@ class Request:
     source: as the user wrote it (a file, a folder, a glob, a list file); images: what it means, where that is known.
     force: compute all images again, and replace results of another job in the same folder.
     deadline: when the job must be over; webhook: URL that is told when the job has ended.
+    concurrency: how many processes of the service may work on it at once; None: all.
     formats: as `workers.formats.choose_formats` takes them; None: those written into the folder before, or the usual.
     """
 
@@ -46,6 +47,7 @@ class Request:
     formats: tuple[str, ...] | None = None
     deadline: When | None = None
     webhook: str = ""
+    concurrency: int | None = None
 
 
 def resolve(request: Request) -> tuple[JobSpec, Source]:
@@ -53,6 +55,7 @@ def resolve(request: Request) -> tuple[JobSpec, Source]:
 
     Raises ParameterError, ModelError, SourceError or OutputError, each with what to do.
     """
+    concurrency = check_concurrency(request.concurrency)
     entry = find_pipeline(request.pipeline)
     model_path, card = model_for(entry, request.model, request.params)
     resolved = resolve_params(card, request.params, entry.name)
@@ -79,6 +82,7 @@ def resolve(request: Request) -> tuple[JobSpec, Source]:
         provider=request.provider,
         allow_fallback=request.allow_fallback,
         priority=request.priority,
+        concurrency=concurrency,
     )
     return spec, source
 

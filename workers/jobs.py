@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from pipelines.card import Provider
+from pipelines.errors import ParameterError
 from workers.queues import Priority
 
 LONGEST_NAME = 4096  # characters; Linux' own limit for a path is as many bytes
@@ -79,6 +80,7 @@ class JobSpec(_Message):
     fingerprint: names models and parameters; results with the same one can be reused.
     formats: what the results are written as when the job closes (`workers.formats`); None: the pipeline's usual ones.
         No part of the fingerprint: they say the same results in other words.
+    concurrency: how many processes of the service may work on it at once; None: all. No part of the fingerprint.
     patience_seconds: how long to try again when output, input or model can't be reached; 0: the job fails at once.
     """
 
@@ -97,6 +99,7 @@ class JobSpec(_Message):
     provider: Provider = "auto"
     allow_fallback: bool = False
     priority: Priority = "normal"
+    concurrency: int | None = Field(None, ge=1)
     patience_seconds: float = Field(0.0, ge=0, le=30 * 24 * 3600)
 
     @model_validator(mode="after")
@@ -127,6 +130,18 @@ class Close(_Message):
     summary: Bounded
 
     key: str = "close"
+
+
+def check_concurrency(concurrency: object) -> int | None:
+    """Give a job's limit of processes back if it is one. Raises ParameterError."""
+    if concurrency is None:
+        return None
+    if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
+        raise ParameterError(
+            "concurrency is how many processes of the service may work on a job at once, a whole number from 1; "
+            f"{concurrency!r} is none. Leave it out for no limit"
+        )
+    return concurrency
 
 
 def new_job_id() -> str:

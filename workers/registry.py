@@ -25,11 +25,14 @@ Owner: TypeAlias = Literal["run", "client"]
 
 _INDEX = "pixelmill:jobs"  # every job, by the time it was submitted
 
-# shard, message, seconds to keep (those of OPEN); number of the shard, byte behind its line in the manifest
+# shard, message, seconds to keep (those of OPEN); number of the shard, byte behind its line in the manifest,
+# most shards that may be open (0: any number)
 _ADVANCE = (
     """
 if redis.call('HGET', KEYS[1], 'state') ~= 'running' then return 0 end
 if redis.call('HGET', KEYS[1], 'fed') ~= ARGV[4] then return 0 end
+local most = tonumber(ARGV[6])
+if most > 0 and redis.call('HLEN', KEYS[2]) >= most then return 0 end
 redis.call('HSET', KEYS[1], 'fed', string.format('%d', ARGV[4] + 1), 'offset', ARGV[5])
 """
     + scripts.OPEN
@@ -136,9 +139,12 @@ class Registry:
             values["shards"] = shards
         self._redis.hset(self._head(job), mapping=values)
 
-    def advance(self, job: str, number: int, end: int, shard: str, message: str) -> bool:
-        """Open the next shard and move the cursor behind it; False if somebody else has done it, or the job ended."""
-        arguments = [shard, message, KEEP_SECONDS, number, end]
+    def advance(self, job: str, number: int, end: int, shard: str, message: str, most: int = 0) -> bool:
+        """Open the next shard and move the cursor behind it; False if somebody else has done it, or the job ended.
+
+        most: of its shards that may be open then, 0: any number; False too if there are as many already.
+        """
+        arguments = [shard, message, KEEP_SECONDS, number, end, most]
         return bool(self._advance(keys=self.store._keys(job), args=arguments))
 
     def head(self, job: str) -> Head | None:

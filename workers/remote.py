@@ -30,6 +30,7 @@ from workers.deadline import When, seconds_left
 from workers.errors import BrokerError, JobError, QueueFullError, SourceError, UnknownJobError, WaitTimeoutError
 from workers.folder import Source
 from workers.inputs import Input
+from workers.jobs import check_concurrency
 from workers.journal import Line
 from workers.queues import Priority
 from workers.sending import Form, as_fields, files_of, in_words
@@ -89,6 +90,7 @@ class RemoteClient:
         formats: Sequence[str] | None = None,
         deadline: When | None = None,
         webhook: str = "",
+        concurrency: int | None = None,
         references: bool = False,
     ) -> str:
         """Upload pictures as a job and give its id, as `Client.submit` does; the gateway keeps the results.
@@ -98,6 +100,7 @@ class RemoteClient:
         references: inputs are paths as the gateway sees them; nothing is uploaded.
         key: the same key gives the same job; without one, each call is a new job.
         deadline: from now, or when. webhook: URL that is told when the job has ended.
+        concurrency: how many processes of the service may work on the job at once; None: all there are.
         output, force: so that a program moves by its URL alone; results come by `results` and `download`, and nothing
         is there that a new job could reuse. provider: "auto" only, the workers' operator chooses.
         """
@@ -109,6 +112,7 @@ class RemoteClient:
             **({"formats": list(formats)} if formats is not None else {}),
             **({"deadline": seconds_left(deadline)} if deadline is not None else {}),
             **({"webhook": webhook} if webhook else {}),
+            **({"concurrency": check_concurrency(concurrency)} if concurrency is not None else {}),
         }  # fmt: skip
         words = in_words(inputs, references)
         headers = {"Idempotency-Key": key or secrets.token_hex(16)}

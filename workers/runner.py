@@ -185,8 +185,8 @@ class _Run:
                 raise listing.failure
             try:
                 listed = listing.complete
-                progress = service.store.progress(self.spec.job)
                 head = registry.head(self.spec.job)
+                progress = service.store.progress(self.spec.job)  # after the head: `Feeder.feed` says why
                 if self._stepwise:
                     self.view.steps = steps_of(service.store, self.spec.job, progress.live)
                 if not begun and head is not None:  # the workers' steward goes on

@@ -26,6 +26,7 @@ from workers.model_cache import ModelCache
 from workers.patience import patiently
 from workers.publish import publish
 from workers.queues import lane, queue_for
+from workers.refill import refill
 from workers.settings import settings
 from workers.shard import attempt_shard
 from workers.store import JobStore
@@ -68,6 +69,7 @@ def shard(message: dict[str, Any]) -> None:
                 app, queue_for(lane(config.queue, parsed.spec.pipeline), parsed.spec.priority), message
             ),
         )
+    refill(app, store(), config.queue, parsed.spec)
 
 
 @app.task(name=TASK_CLOSE, Request="workers.request:ShardRequest")  # type: ignore[untyped-decorator]

@@ -109,6 +109,28 @@ def test_no_more_than_a_window_of_shards_is_submitted(registry: Registry, spec: 
     assert published(registry.store) == [f"{n:08}" for n in range(300)]
 
 
+def test_a_job_with_a_limit_never_has_more_shards_open_whatever_its_feeder_believes(
+    registry: Registry, feeder: Feeder, tmp_path: Path
+) -> None:
+    spec = a_spec(output=str(tmp_path), concurrency=2)
+    registry.create(spec, "photos/", "client")
+    with ManifestWriter(tmp_path, spec.job) as manifest:
+        for number in range(5):
+            manifest.append((f"{number}.jpg",))
+    registry.listing(spec.job, 5, 0, shards=5)
+
+    assert feeder.feed(head_of(registry, spec), 0) == 2
+    assert feeder.feed(head_of(registry, spec), 2) == 0
+    assert feeder.feed(head_of(registry, spec), 0) == 0  # it has counted before the other two were opened
+    registry.store.begin(spec.job, "00000000", "one", 60)
+    registry.store.take_back(spec.job, "00000000", "one")
+    assert feeder.feed(head_of(registry, spec), 0) == 0  # one that was put back is open
+    registry.store.begin(spec.job, "00000000", "two", 60)
+    registry.store.finish(spec.job, "00000000", "two", 1, {})
+    assert feeder.feed(head_of(registry, spec), 1) == 1
+    assert registry.store.progress(spec.job).open == 2
+
+
 def test_two_who_feed_the_same_job_at_once_submit_every_shard_once(
     registry: Registry, spec: JobSpec, feeder: Feeder, broker: EmbeddedBroker
 ) -> None:

@@ -129,6 +129,7 @@ def _send_again(client: Client, box: DeadLetters, letters: list[DeadLetter]) -> 
     request = Request(
         spec.pipeline, spec.root, Path(spec.output), spec.model, spec.params, spec.overlays, True, spec.provider,
         spec.allow_fallback, spec.priority, images=images, formats=spec.formats,
+        concurrency=spec.concurrency,
     )  # fmt: skip
     job = client.submit_request(request)
     box.remove(*(letter.id for letter in letters))

@@ -149,6 +149,12 @@ _OPTIONS = (
         metavar="WHEN",
         help="End the job then, with what is done: 90s, 30m, 2h, 1d from now, or a time as 2026-11-24T18:00+01:00.",
     ),
+    click.option(
+        "--concurrency",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="At most so many processes work on the job at once.  [default: all there are]",
+    ),
     click.option("--force", is_flag=True, help="Run all images again and replace earlier results."),
     click.option(
         "--provider",
@@ -162,7 +168,7 @@ _OPTIONS = (
 # what is no parameter of the pipeline
 _OWN = (
     "pipeline", "instances", "src", "output", "model", "overlays", "formats", "force", "provider", "allow_fallback",
-    "deadline", "count", "seed", "optimise", "styles",
+    "deadline", "concurrency", "count", "seed", "optimise", "styles",
 )  # fmt: skip
 
 
@@ -200,6 +206,7 @@ def request_from(options: dict[str, Any], **more: Any) -> Request:
         allow_fallback=options["allow_fallback"],
         formats=options["formats"] or None,
         deadline=parse_deadline(options["deadline"]) if options["deadline"] else None,
+        concurrency=options["concurrency"],
         **more,
     )
 

@@ -45,6 +45,9 @@ class Asked(BaseModel):
     webhook: Annotated[str, Field(max_length=2000)] = Field(
         "", description="URL that is told, signed, when the job has ended"
     )
+    concurrency: int | None = Field(
+        None, ge=1, le=10_000, description="most processes of the service that work on the job at once; default: all"
+    )
 
 
 class AskedInWords(Asked):
@@ -81,6 +84,7 @@ def submit(desk: Desk, caller: Caller, asked: Asked, ticket: str, inputs: Sequen
         formats=asked.formats,
         deadline=asked.deadline,
         webhook=asked.webhook,
+        concurrency=asked.concurrency,
     )
     record = Record(job=job, ticket=ticket, owner=caller.id, asked=digest, images=images)
     desk.records.keep(record)
@@ -88,8 +92,11 @@ def submit(desk: Desk, caller: Caller, asked: Asked, ticket: str, inputs: Sequen
 
 
 def digest_of(asked: Asked, images: Sequence[tuple[str, int]] = ()) -> str:
-    """Tell one request from another with the same key: what is asked, and names and sizes of the uploads."""
-    told = json.dumps([asked.model_dump(mode="json"), list(images)], sort_keys=True)
+    """Tell one request from another with the same key: what is asked, and names and sizes of the uploads.
+
+    How many work on it makes no other job.
+    """
+    told = json.dumps([asked.model_dump(mode="json", exclude={"concurrency"}), list(images)], sort_keys=True)
     return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()
 
 

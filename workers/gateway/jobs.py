@@ -49,6 +49,7 @@ _BODY = {
                         "formats": {"type": "string", "description": "names with commas between"},
                         "overlays": {"type": "boolean"},
                         "deadline": {"type": "number", "description": "seconds"},
+                        "concurrency": {"type": "integer", "description": "most processes at work on it at once"},
                         "webhook": {"type": "string", "description": "URL told when the job has ended"},
                         "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
                     },
