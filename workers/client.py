@@ -2,10 +2,10 @@
 
     from workers import Client
 
-    client = Client("redis://queue:6379/0")
-    job = client.submit("detect", "photos/", output="results/")
-    for line in client.results(job):
-        print(line["image"], line["status"])
+    with Client("redis://queue:6379/0") as client:
+        job = client.submit("detect", "photos/", output="results/")
+        for line in client.results(job):
+            print(line["image"], line["status"])
 
 A job that was submitted needs no client: this process may end, and any other may ask for it by its id. What waits here
 survives a broker that is started again. Importing this loads neither Celery nor ONNX Runtime nor OpenCV.
@@ -19,7 +19,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import redis
 
@@ -55,7 +55,7 @@ _LISTED = 50
 
 
 class Client:
-    """One service: its broker, its store, its queue."""
+    """One service: its broker, its store, its queue. A context: when it is left, no connection stays open."""
 
     def __init__(self, broker: str | None = None, store: str | None = None, patience: float = 300.0) -> None:
         """Take the service's addresses; nothing is sent yet.
@@ -72,11 +72,36 @@ class Client:
                 "(`pixelmill run` brings its own)"
             )
         self._broker = url
-        self._store = JobStore(store or (self._config.store if broker is None or is_rabbitmq(url) else None) or url)
-        self._registry = Registry(self._store)
+        self._store_there = JobStore(
+            store or (self._config.store if broker is None or is_rabbitmq(url) else None) or url
+        )
+        self._registry_there = Registry(self._store_there)
         self._patience = patience
         self._made: Celery | None = None
         self._specs: dict[str, JobSpec] = {}
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        """Give the client itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection, once no call is under way in another thread; jobs go on.
+
+        To close twice changes nothing. Any other call raises JobError from now on.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self._store_there.redis.close()
+        if self._made is not None:
+            from workers.own_connections import close_connections
+
+            close_connections(self._made)
 
     def ping(self) -> None:
         """Raise BrokerError if the service's store does not answer."""
@@ -115,6 +140,7 @@ class Client:
         concurrency: how many processes of the service may work on the job at once; None: all there are.
         Raises JobError, ParameterError or ModelError if it can't run; then nothing is queued.
         """
+        self._check_open()
         settled = (said(inputs), inputs) if isinstance(inputs, Source) else None
         told, images = settled or gather(cast(Input | Sequence[Input], inputs), Path(output), self._config)
         request = Request(
@@ -143,6 +169,7 @@ class Client:
         A picture that can't be read is a result with an error. Raises WaitTimeoutError, BrokerError, JobError if the
         worker can't run the pipeline, ParameterError or ModelError.
         """
+        self._check_open()
         spec = self._spec(pipeline, model, params or {}, provider, allow_fallback)
         spec = spec.model_copy(update={"job": new_job_id()})
         return ask(self._app, self._store, self._config.queue, spec, image, timeout, wanted)
@@ -264,12 +291,28 @@ class Client:
             self._specs[key] = resolve(request)[0]
         return self._specs[key]
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise JobError("this client is closed: make another one for further calls")
+
+    @property
+    def _store(self) -> JobStore:
+        self._check_open()
+        return self._store_there
+
+    @property
+    def _registry(self) -> Registry:
+        self._check_open()
+        return self._registry_there
+
     @property
     def _app(self) -> Celery:
+        self._check_open()
         if self._made is None:
             from workers.app import make_app
+            from workers.own_connections import own_connections
 
-            self._made = make_app(self._broker)
+            self._made = own_connections(make_app(self._broker))
         return self._made
 
     def _head(self, job: str) -> Head:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 def connect(url: str | None = None, token: str | None = None) -> Client | RemoteClient:
     """Give a client: for a broker's URL one that speaks to the queue, for http(s):// one that speaks to a gateway.
 
-    Both have the same verbs, so a program moves by changing the URL. url: default: PIXELMILL_BROKER.
+    Both have the same verbs, so a program moves by changing the URL; both are contexts, closed when they are left.
+    url: default: PIXELMILL_BROKER.
     token: for a gateway; default: PIXELMILL_TOKEN.
     Raises BrokerError if there is no broker.
     """

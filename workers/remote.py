@@ -2,10 +2,10 @@
 
     from workers import connect
 
-    client = connect("https://pixelmill.example", token="pixelmill_…")
-    job = client.submit("detect", ["street.jpg", Path("square.png")])
-    for line in client.results(job):
-        print(line["image"], line["status"])
+    with connect("https://pixelmill.example", token="pixelmill_…") as client:
+        job = client.submit("detect", ["street.jpg", Path("square.png")])
+        for line in client.results(job):
+            print(line["image"], line["status"])
 
 Only the standard library is needed. Pictures are uploaded, each read while it is sent; results come back as they land.
 """
@@ -21,7 +21,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 from urllib.parse import quote, urlencode, urlsplit
 
 from pipelines.card import Provider
@@ -54,7 +54,7 @@ _ERRORS: dict[str, type[JobError]] = {
 
 
 class RemoteClient:
-    """A gateway, seen from a program."""
+    """A gateway, seen from a program. A context, as `Client` is; each call has a connection of its own anyway."""
 
     def __init__(self, url: str, token: str | None = None) -> None:
         """Take the gateway's address; nothing is sent yet. token: default: PIXELMILL_TOKEN."""
@@ -64,6 +64,19 @@ class RemoteClient:
         self._secure, self._host, self._port = parts.scheme == "https", parts.hostname, parts.port
         self._base = parts.path.rstrip("/")
         self._token = token or os.environ.get("PIXELMILL_TOKEN")
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        """Give the client itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """End the use of this client: any other call raises JobError from now on; jobs go on."""
+        self._closed = True
 
     def ping(self) -> None:
         """Raise BrokerError if the gateway, or the service behind it, does not answer."""
@@ -236,6 +249,8 @@ class RemoteClient:
         self, method: str, path: str, headers: Mapping[str, str] | None = None, body: Any = None,
         timeout: float = _TIMEOUT_S,
     ) -> Iterator[http.client.HTTPResponse]:  # fmt: skip
+        if self._closed:
+            raise JobError("this client is closed: make another one for further calls")
         kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
         connection = kind(self._host, self._port, timeout=timeout)
         sent = {**(headers or {}), **({"Authorization": f"Bearer {self._token}"} if self._token else {})}
