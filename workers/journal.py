@@ -43,13 +43,25 @@ def journal_folder(output: Path, job: str) -> Path:
     return output / STATE / "journal" / job
 
 
+def check_present(output: Path) -> None:
+    """Raise FileNotFoundError if an output folder that a job was given is not there now, or not what it was.
+
+    Whoever submits a job makes the folder for its state. Where a disk was mounted an empty folder is left, and results
+    that were written into it would be out of sight when the disk is back.
+    """
+    if not (output / STATE).is_dir():
+        raise FileNotFoundError(errno.ENOENT, f"the output folder is away ({STATE} is not in it)", str(output))
+
+
 class Journal:
     """The open journal of one attempt; many threads may write."""
 
     def __init__(self, output: Path, job: str, shard: str, attempt: str) -> None:
         """Begin a journal. Raises OSError if it can't be created."""
+        check_present(output)
         folder = journal_folder(output, job)
-        folder.mkdir(parents=True, exist_ok=True)
+        for one in (folder.parent, folder):
+            one.mkdir(exist_ok=True)
         self.path = folder / f"{shard}.{attempt.rpartition(':')[2]}.jsonl"
         self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
         self._lock = Lock()
@@ -130,6 +142,7 @@ def settle(output: Path) -> None:
 
     Raises OSError if that can't be written; then nothing is changed.
     """
+    check_present(output)
     journals = output / STATE / "journal"
     jobs = sorted(path for path in journals.glob("*") if path.is_dir())
     if not jobs:

@@ -16,7 +16,7 @@ from pipelines.catalog import SHIPPED
 from tests.redis_server import RedisServer
 from tests.system.processes import ROOT, Lines, descendants, drawn, started_worker, until
 from workers.jobs import JobSpec, Shard, new_job_id
-from workers.journal import RESULTS, read_lines, settle
+from workers.journal import RESULTS, STATE, read_lines, settle
 from workers.publish import publish
 from workers.queues import queue_for
 from workers.roll import Roll
@@ -97,7 +97,7 @@ def submit(
         }
     )
     store, app = JobStore(server.url), make_app(server.broker)
-    output.mkdir(parents=True, exist_ok=True)
+    (output / STATE).mkdir(parents=True, exist_ok=True)
     store.create(spec.job, queue=QUEUE, priority=spec.priority)
     for number, images in enumerate(shards):
         shard = Shard(spec=spec, number=number, images=tuple(images))

@@ -21,6 +21,7 @@ from workers.jobs import new_attempt
 from workers.journal import (
     LASTING,
     RESULTS,
+    STATE,
     Finished,
     Journal,
     Line,
@@ -32,6 +33,24 @@ from workers.journal import (
 
 JOB = "20260101-000000-aaaaaaaa"
 LATER_JOB = "20260102-000000-aaaaaaaa"
+
+
+@pytest.fixture(autouse=True)
+def _state(tmp_path: Path) -> None:
+    """As whoever submits a job makes it."""
+    (tmp_path / STATE).mkdir()
+
+
+def test_where_a_disk_was_mounted_no_journal_is_begun_and_nothing_is_settled(tmp_path: Path) -> None:
+    mountpoint = tmp_path / "disk"
+    mountpoint.mkdir()
+
+    with pytest.raises(FileNotFoundError, match="is away"):
+        Journal(mountpoint, JOB, "00000000", new_attempt())
+    with pytest.raises(FileNotFoundError, match="is away"):
+        settle(mountpoint)
+
+    assert list(mountpoint.iterdir()) == []
 
 
 def a_line(name: str, **fields: Any) -> Line:
@@ -204,6 +223,7 @@ def test_after_settling_every_image_has_one_line_its_newest_and_again_changes_no
     old, names = sorted(set(old), key=sort_key), sorted(set(names), key=sort_key)
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder)
+        (output / STATE).mkdir()
         write_results(output, *(a_line(name, age="old") for name in old))
         for number in range(0, len(names), cut):
             for _ in range(attempts):

@@ -24,7 +24,7 @@ from tests.system.processes import ROOT, drawn
 from tests.workers.test_jobs import a_spec
 from workers.earlier import FATAL_BEGINNINGS, FATAL_DEATHS
 from workers.jobs import JobSpec, Shard
-from workers.journal import RESULTS, Journal, Line, journal_folder, read_lines, settle
+from workers.journal import RESULTS, STATE, Journal, Line, journal_folder, read_lines, settle
 from workers.request import describe_exit
 from workers.shard import attempt_shard
 from workers.store import JobStore
@@ -50,6 +50,7 @@ def spec(store: JobStore, tmp_path: Path) -> JobSpec:
         output=str(tmp_path / "out"),
     )
     store.create(spec.job)
+    (tmp_path / "out" / STATE).mkdir(parents=True)  # as whoever submits a job does
     return spec
 
 
