@@ -36,7 +36,7 @@ from workers.queues import Priority, is_rabbitmq
 from workers.registry import Head, Registry
 from workers.retrying import images_again
 from workers.seeds import said
-from workers.service_status import ServiceStatus, service_status
+from workers.service_status import ServiceStatus, for_torch, service_status
 from workers.services import Service
 from workers.settings import settings
 from workers.settling import settle_stopped
@@ -181,9 +181,10 @@ class Client:
             raise UnknownJobError(self._say_unknown(job))
         return status
 
-    def waiting(self) -> Mapping[Priority, int]:
-        """How many shards wait, by priority. Raises BrokerError if the store is away."""
-        return self._ask(lambda: self._store.waiting(self._config.queue))
+    def waiting(self) -> Mapping[str, int]:
+        """How many shards wait, by priority, and "for torch" if any do. Raises BrokerError if the store is away."""
+        queue = self._config.queue
+        return self._ask(lambda: self._store.waiting(queue) | for_torch(self._store, queue))
 
     def service(self) -> ServiceStatus:
         """Say how the service is. Raises BrokerError if the store is away."""

@@ -22,6 +22,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from workers.deadletters import DeadLetters
 from workers.errors import WorkerError
 from workers.loaded import loaded_by
+from workers.queues import WAITING
 from workers.roll import Pulse
 from workers.store import JobStore
 
@@ -131,8 +132,8 @@ class _Service:
         oldest = GaugeMetricFamily(
             "pixelmill_queue_oldest_seconds", "For how long the oldest waits; of the service.", labels=("priority",)
         )
-        ages = store.oldest_waiting(queue)
-        for priority, count in store.waiting(queue).items():
+        ages = store.oldest_waiting(queue, WAITING)
+        for priority, count in store.waiting(queue, WAITING).items():
             depth.add_metric((priority,), count)
             oldest.add_metric((priority,), ages.get(priority, 0.0))
         yield from (depth, oldest)

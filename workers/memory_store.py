@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import RLock
 
@@ -221,21 +221,21 @@ class MemoryStore(Store):
         with self._lock:
             return sorted(self._looked_after.get(queue, ()))
 
-    def waiting(self, queue: str) -> dict[Priority, int]:
+    def waiting(self, queue: str, names: Sequence[str] = PRIORITIES) -> dict[str, int]:
         """See `Store`."""
         with self._lock:
-            return {priority: len(self._waiting.get((queue, priority), ())) for priority in PRIORITIES}
+            return {priority: len(self._waiting.get((queue, priority), ())) for priority in names}
 
-    def waited(self, queue: str, priority: Priority, member: str) -> float | None:
+    def waited(self, queue: str, priority: str, member: str) -> float | None:
         """See `Store`."""
         with self._lock:
             since = self._waiting.get((queue, priority), {}).get(member)
             return None if since is None else max(0.0, self._clock() - since)
 
-    def oldest_waiting(self, queue: str) -> dict[Priority, float]:
+    def oldest_waiting(self, queue: str, names: Sequence[str] = PRIORITIES) -> dict[str, float]:
         """See `Store`."""
         with self._lock:
-            since = {priority: self._waiting.get((queue, priority), {}).values() for priority in PRIORITIES}
+            since = {priority: self._waiting.get((queue, priority), {}).values() for priority in names}
             return {priority: max(0.0, self._clock() - min(each)) for priority, each in since.items() if each}
 
     def count_finished(self, queue: str, images: int) -> None:

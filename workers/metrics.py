@@ -20,6 +20,7 @@ from typing import Any
 import redis
 
 from workers.jobs import JobSpec, place
+from workers.queues import waits_as
 from workers.seam import Store
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus-client's own name: it looks there when it is imported
@@ -89,8 +90,9 @@ def waited(store: Store, queue: str, spec: JobSpec, member: str) -> None:
     """Time how long a shard, or a picture, has waited; called just before it is begun. member: its key in its job."""
     if (found := meter()) is None:
         return
+    name = spec.priority if member == "picture" else waits_as(spec.pipeline, spec.priority)
     try:
-        seconds = store.waited(queue, spec.priority, f"{spec.job} {member}")
+        seconds = store.waited(queue, name, f"{spec.job} {member}")
     except redis.RedisError:  # whoever begins it now meets the same, and has patience
         return
     if seconds is not None:

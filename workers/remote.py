@@ -21,7 +21,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote, urlencode, urlsplit
 
 from pipelines.card import Provider
@@ -170,9 +170,9 @@ class RemoteClient:
         """Give your jobs of the last seven days, the newest first."""
         return [_status(one) for one in self._json("GET", f"/v1/jobs?limit={min(limit, _MOST_LISTED)}")]
 
-    def waiting(self) -> Mapping[Priority, int]:
-        """How many shards wait, by priority."""
-        return dict(cast(Mapping[Priority, int], self.service().waiting))
+    def waiting(self) -> Mapping[str, int]:
+        """How many shards wait, by priority, and "for torch" if any do."""
+        return dict(self.service().waiting)
 
     def service(self) -> ServiceStatus:
         """Say how the service is. Which jobs run, only an `admin` token is told."""

@@ -7,12 +7,12 @@ whole service (its workers, dead letters and webhooks) is the server's own busin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
 from workers.errors import QueueFullError
-from workers.queues import Priority
+from workers.queues import PRIORITIES, WAITING, Priority
 
 KEEP_SECONDS = 7 * 24 * 3600  # state of a job that nobody ended
 
@@ -133,15 +133,15 @@ class Store(Protocol):
         """The jobs of a service that have not ended."""
         ...
 
-    def waiting(self, queue: str) -> dict[Priority, int]:
-        """How many shards wait, by priority."""
+    def waiting(self, queue: str, names: Sequence[str] = PRIORITIES) -> dict[str, int]:
+        """How many shards wait, by priority. names: of `workers.queues.WAITING`; those for torch have names apart."""
         ...
 
-    def waited(self, queue: str, priority: Priority, member: str) -> float | None:
+    def waited(self, queue: str, priority: str, member: str) -> float | None:
         """For how many seconds a `job shard` has waited; None if it does not."""
         ...
 
-    def oldest_waiting(self, queue: str) -> dict[Priority, float]:
+    def oldest_waiting(self, queue: str, names: Sequence[str] = PRIORITIES) -> dict[str, float]:
         """For how many seconds the oldest waiting shard has waited, by priority; without those where none waits."""
         ...
 
@@ -161,8 +161,11 @@ class Store(Protocol):
         ...
 
     def check_room(self, queue: str, most: int) -> None:
-        """Raise QueueFullError if so many shards wait that the service takes no further job; most: 0 for no limit."""
-        if most and (waiting := sum(self.waiting(queue).values())) >= most:
+        """Raise QueueFullError if so many shards wait that the service takes no further job; most: 0 for no limit.
+
+        Those that wait for a worker with PyTorch count too.
+        """
+        if most and (waiting := sum(self.waiting(queue, WAITING).values())) >= most:
             raise QueueFullError(
                 f"the queue {queue!r} is full: {waiting} shards wait, {most} may. Submit again later, start more "
                 "workers, or raise PIXELMILL_QUEUE_LIMIT"

@@ -12,7 +12,7 @@ from workers.registry import Registry
 from workers.roll import Roll
 from workers.settings import without_password
 from workers.status import Status, status_of
-from workers.store import JobStore, waiting_key
+from workers.store import JobStore
 
 _JOBS_COUNTED = 200
 
@@ -71,9 +71,9 @@ def from_json(told: Mapping[str, Any], running: tuple[Status, ...]) -> ServiceSt
     return ServiceStatus(**{**told, "workers": workers, "running": running, "finished_by_minute": minutes})
 
 
-def _for_torch(store: JobStore, queue: str) -> dict[str, int]:
+def for_torch(store: JobStore, queue: str) -> dict[str, int]:
     """Shards that wait for a worker with PyTorch; empty if there are none."""
-    waiting = sum(store.redis.zcard(waiting_key(queue, name)) for name in WAITING[len(PRIORITIES) :])
+    waiting = sum(store.waiting(queue, WAITING[len(PRIORITIES) :]).values())
     return {"for torch": waiting} if waiting else {}
 
 
@@ -103,7 +103,7 @@ def service_status(registry: Registry, queue: str, broker: str | None = None) ->
             )
             for one in workers
         ),
-        waiting={str(name): depth for name, depth in store.waiting(queue).items()} | _for_torch(store, queue),
+        waiting={str(name): depth for name, depth in store.waiting(queue).items()} | for_torch(store, queue),
         oldest_seconds={key: round(value, 1) for key, value in store.oldest_waiting(queue).items()},
         running=tuple(running),
         images_per_second=round(sum(status.images_per_second for status in running), 2),

@@ -13,7 +13,7 @@ there.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import redis
@@ -151,24 +151,24 @@ class JobStore(Store):
         """The jobs of a service that have not ended."""
         return sorted(self.redis.smembers(running_key(queue)))
 
-    def waiting(self, queue: str) -> dict[Priority, int]:
-        """How many shards wait, by priority."""
+    def waiting(self, queue: str, names: Sequence[str] = PRIORITIES) -> dict[str, int]:
+        """How many shards wait, by priority. names: of `workers.queues.WAITING`; those for torch have names apart."""
         pipe = self.redis.pipeline()
-        for priority in PRIORITIES:
+        for priority in names:
             pipe.zcard(waiting_key(queue, priority))
-        return dict(zip(PRIORITIES, pipe.execute(), strict=True))
+        return dict(zip(names, pipe.execute(), strict=True))
 
-    def oldest_waiting(self, queue: str) -> dict[Priority, float]:
+    def oldest_waiting(self, queue: str, names: Sequence[str] = PRIORITIES) -> dict[str, float]:
         """For how many seconds the oldest waiting shard has waited, by priority; without those where none waits."""
         pipe = self.redis.pipeline()
         pipe.time()
-        for priority in PRIORITIES:
+        for priority in names:
             pipe.zrange(waiting_key(queue, priority), 0, 0, withscores=True)
         (seconds, micros), *rows = pipe.execute()
         now = seconds + micros / 1e6
-        return {p: max(0.0, now - row[0][1]) for p, row in zip(PRIORITIES, rows, strict=True) if row}
+        return {p: max(0.0, now - row[0][1]) for p, row in zip(names, rows, strict=True) if row}
 
-    def waited(self, queue: str, priority: Priority, member: str) -> float | None:
+    def waited(self, queue: str, priority: str, member: str) -> float | None:
         """For how many seconds a `job shard` has waited; None if it does not."""
         pipe = self.redis.pipeline()
         pipe.time()

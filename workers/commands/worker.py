@@ -31,7 +31,8 @@ Examples:
 @click.option(
     "--optimise",
     type=click.Choice(["auto", "yes", "no", "only"]),
-    help="Take jobs that need PyTorch (`stylize --optimise`): auto where it is installed; only: nothing else.",
+    help="Take jobs that need PyTorch (`stylize --optimise`): auto where it is installed; only: nothing "
+    "else, not even the last step of a job, so the service needs another worker too.",
 )
 @click.option("--provider", type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]), help="Execution provider.")
 @click.option(
@@ -90,6 +91,12 @@ def worker(
         f"{threads_per_process()} threads, folders {where}",
         config.log_format,
     )
+    if config.optimise == "only":
+        logs.early(
+            "this worker takes nothing but shards that need PyTorch: another one has to draw up the jobs when their "
+            "images are done, so start one with --optimise no",
+            config.log_format,
+        )
     if config.metrics_port is not None:
         from workers import metrics
 

@@ -76,6 +76,6 @@ def add_metrics(app: FastAPI) -> None:
 def metrics(request: Request, desk: AtDesk, caller: Reader) -> Response:
     """The counts as Prometheus reads them; each worker has its own (`pixelmill worker --metrics-port`)."""
     kept: Metrics = request.app.state.metrics
-    for priority, count in desk.client.waiting().items():
+    for priority, count in {"for torch": 0, **desk.client.waiting()}.items():
         kept.waiting.labels(priority).set(count)
     return Response(generate_latest(kept.registry), media_type=CONTENT_TYPE_LATEST)
