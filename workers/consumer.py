@@ -23,6 +23,7 @@ from workers import transport
 from workers.deadletters import DeadLetters
 from workers.depth import Depth
 from workers.errors import BrokerError
+from workers.fitness import Fitness, Reports
 from workers.holding import GIVE_BACK_SECONDS, LONGEST_SECONDS, Holding
 from workers.limits import resident_bytes
 from workers.loaded import process_name
@@ -58,6 +59,7 @@ class ShardConsumer(Consumer):  # type: ignore[misc]
         self.holding = Holding(queues_of(settings().queue))
         if self._holds:
             options["amqheartbeat"] = _HEARTBEAT_SECONDS
+        self._left: tuple[str, ...] = ()
         super().__init__(*arguments, **options)
 
     def ensure_connected(self, conn: Any) -> Any:
@@ -100,6 +102,19 @@ class ShardConsumer(Consumer):  # type: ignore[misc]
         """Return to the broker what has been held for so long."""
         for message in self.holding.take_older(seconds):
             message.reject_log_error(log, self.connection_errors, requeue=True)
+
+    def leave_queues(self) -> None:
+        """Take no messages any more, and return what is not begun."""
+        self._left = tuple(self.app.amqp.queues.consume_from)
+        for name in self._left:
+            self.cancel_task_queue(name)
+        self.give_back_held(0)
+
+    def return_to_queues(self) -> None:
+        """Take messages again."""
+        for name in self._left:
+            self.add_task_queue(name)
+        transport.Watch.polled = time.monotonic()
 
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """A body that is no JSON, or says it is something else."""
@@ -150,6 +165,7 @@ class Rounds(StartStopStep):  # type: ignore[misc]
         self._sweeper = Sweeper(consumer.app, Parent.store, config.queue, lists, depth)
         self._roll = Roll(Parent.store, config.queue)
         self._name = consumer.hostname
+        self._fitness = Fitness(Reports(Parent.store, config.queue), process_name(os.getpid()))
         self._lanes = lanes_served(config)
         self._polls = is_list
         self._trouble = False
@@ -175,7 +191,9 @@ class Rounds(StartStopStep):  # type: ignore[misc]
         try:
             self._roll.answer(self._name, about)
             self._sweeper.sweep()
-            self._share(consumer)
+            others = [one for one in self._roll.workers() if one.name != self._name and one.is_ready]
+            self._judge(consumer, others)
+            self._share(consumer, others)
         except (redis.RedisError, BrokerError, OperationalError) as error:
             if not self._trouble:
                 log.warning("the store can't be reached, no sweep for now: %s", error)
@@ -183,19 +201,26 @@ class Rounds(StartStopStep):  # type: ignore[misc]
         else:
             self._trouble = False
 
-    def _share(self, consumer: Any) -> None:
+    def _judge(self, consumer: Any, others: list[Worker]) -> None:
+        """Take this worker out if it fails where others manage, and bring it back."""
+        change = self._fitness.look(other_is_ready=bool(others))
+        if change == "leave":
+            consumer.leave_queues()
+        elif change == "return":
+            consumer.return_to_queues()
+
+    def _share(self, consumer: Any, others: list[Worker]) -> None:
         """Leave what is held to a worker that is free."""
         consumer.give_back_held(LONGEST_SECONDS)
-        if len(consumer.holding):
-            others = [one for one in self._roll.workers() if one.name != self._name and one.is_ready]
-            if any(one.busy < one.processes for one in others):
-                consumer.give_back_held(GIVE_BACK_SECONDS)
+        if len(consumer.holding) and any(one.busy < one.processes for one in others):
+            consumer.give_back_held(GIVE_BACK_SECONDS)
 
     def _about(self, consumer: Any) -> dict[str, Any]:
         """What this worker says about itself; `idle_for`: seconds since it last looked into the queues while free."""
         processes = consumer.pool.num_processes
         busy = len(worker_state.reserved_requests)
-        unseen = time.monotonic() - transport.Watch.polled if self._polls and busy < processes else 0.0
+        polls = self._polls and busy < processes and not self._fitness.reason
+        unseen = time.monotonic() - transport.Watch.polled if polls else 0.0
         pids = [process.pid for process in consumer.pool._pool._pool]
         memory = sum(resident_bytes(pid) for pid in (*pids, "self"))
         return {
@@ -206,6 +231,7 @@ class Rounds(StartStopStep):  # type: ignore[misc]
             "held": len(consumer.holding),
             "optimises": "torch" in self._lanes,
             "idle_for": round(unseen, 1),
+            "unfit": self._fitness.reason,
             "members": [process_name(pid) for pid in pids],
             "memory_mb": round(memory / 2**20, 1),
         }

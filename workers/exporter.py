@@ -65,6 +65,8 @@ def readiness() -> str | None:
     worker = replace(Pulse.worker, silent=time.monotonic() - Pulse.at)
     if worker.is_ready:
         return None
+    if worker.unfit:
+        return f"it has taken itself out: {worker.unfit}"
     return (
         f"the consume loop last turned {worker.silent:.0f} s ago and, if free, had last looked into the queues "
         f"{worker.idle_for:.0f} s before that"

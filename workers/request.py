@@ -6,7 +6,9 @@ Runs in the worker's parent. Only it can know: the child is dead, and the next a
 from __future__ import annotations
 
 import logging
+import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -17,7 +19,10 @@ from pydantic import ValidationError
 from workers import metrics
 from workers.app import TASK_CLOSE
 from workers.errors import BrokerError
+from workers.fitness import Reports
 from workers.jobs import Close, Shard, process_of_attempt
+from workers.journal import journal_folder
+from workers.loaded import process_name
 from workers.publish import publish
 from workers.queues import queue_for_again
 from workers.settings import settings
@@ -70,12 +75,21 @@ class ShardRequest(Request):  # type: ignore[misc]
             log.warning("shard %s of job %s: its process was %s", shard.key, shard.spec.job, cause, extra=about)
             metrics.process_died(cause)
             Parent.store.note_death(shard.spec.job, shard.key, attempt, cause)
+            if isinstance(shard, Shard) and not _has_journal(shard, attempt):
+                reason = f"a process was {cause} while it loaded model {shard.spec.model}"
+                Reports(Parent.store, settings().queue).failed(process_name(os.getpid()), shard.spec.job, reason)
             return Parent.store.take_back(shard.spec.job, shard.key, attempt)
         except (ValidationError, LookupError, TypeError):
             return None  # none of ours
         except redis.RedisError:
             log.exception("the store is away; the lease will run out")
             return None
+
+
+def _has_journal(shard: Shard, attempt: str) -> bool:
+    """Whether an attempt came as far as its images."""
+    name = f"{shard.key}.{attempt.rpartition(':')[2]}.jsonl"
+    return (journal_folder(Path(shard.spec.output), shard.spec.job) / name).exists()
 
 
 def describe_exit(status: str) -> str:

@@ -20,6 +20,7 @@ class Worker:
 
     busy: messages it holds, out of `processes`. members: its pool processes, by `workers.loaded.process_name`.
     memory_mb: of all its processes. held: messages no process was free for yet. optimises: it has PyTorch.
+    unfit: why it has taken itself out; empty if it has not.
     """
 
     name: str
@@ -31,18 +32,21 @@ class Worker:
     memory_mb: float = 0.0
     held: int = 0
     optimises: bool = False
+    unfit: str = ""
 
     @staticmethod
     def of(name: str, silent: float, about: Mapping[str, Any]) -> Worker:
         """Understand what a worker says about itself."""
         counts = about["idle_for"], about["processes"], about["busy"]
         members, memory, held = tuple(about.get("members", ())), about.get("memory_mb", 0.0), about.get("held", 0)
-        return Worker(name, silent, *counts, members, memory, held, bool(about.get("optimises", False)))
+        return Worker(
+            name, silent, *counts, members, memory, held, bool(about.get("optimises")), about.get("unfit", "")
+        )
 
     @property
     def is_ready(self) -> bool:
         """Whether its loop turns and takes messages; a process that merely lives is not ready."""
-        return self.silent < STALE_SECONDS and self.idle_for < UNPOLLED_SECONDS
+        return self.silent < STALE_SECONDS and self.idle_for < UNPOLLED_SECONDS and not self.unfit
 
 
 class Pulse:

@@ -22,6 +22,7 @@ class WorkerStatus:
     """One worker. busy: messages it holds, of `processes`. ready: its consume loop turns and takes messages.
 
     loaded: the models its processes hold, with the provider that serves. memory_mb: of all its processes.
+    unfit: why it has taken itself out; empty if it has not.
     """
 
     name: str
@@ -31,6 +32,7 @@ class WorkerStatus:
     silent_seconds: float
     loaded: tuple[LoadedModel, ...]
     memory_mb: float
+    unfit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,14 @@ def service_status(registry: Registry, queue: str, broker: str | None = None) ->
         queue=queue,
         workers=tuple(
             WorkerStatus(
-                one.name, one.processes, one.busy, one.is_ready, round(one.silent, 1), loaded[one.name], one.memory_mb
+                one.name,
+                one.processes,
+                one.busy,
+                one.is_ready,
+                round(one.silent, 1),
+                loaded[one.name],
+                one.memory_mb,
+                one.unfit,
             )
             for one in workers
         ),

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from pipelines.errors import PixelmillError
+from pipelines.errors import ModelError, PixelmillError
 from workers import logs, metrics
 from workers.earlier import (
     FATAL_BEGINNINGS,
@@ -46,6 +46,9 @@ GiveBack: TypeAlias = Callable[[str], None]
 
 # how an attempt went: to its end; put back for somebody else; the job can't go on, or not now; something unexpected
 Kind: TypeAlias = Literal["done", "yielded", "failed", "held up", "broke"]
+HowItWent: TypeAlias = Callable[[Kind, str], None]
+
+_TRIES_ELSEWHERE = 5  # attempts at a shard after which a model that loaded once is taken for one that loads nowhere
 
 
 def attempt_shard(
@@ -58,10 +61,12 @@ def attempt_shard(
     roots: tuple[Path, ...],
     limits: Limits | None = None,
     give_back: GiveBack | None = None,
+    went: HowItWent | None = None,
 ) -> None:
     """Make one attempt at a shard.
 
     give_back: publishes the message of a shard whose rest is put back; without it the next sweep does.
+    went: is told how the attempt went, and why.
     Returns quietly if the shard is done, the job has ended or another living process works on it. Anything that
     concerns the whole job (a model that won't load, a full disk) ends the job with its reason, or puts the shard off if
     the job has patience.
@@ -74,7 +79,7 @@ def attempt_shard(
     if number:
         with logs.at_work(shard.spec.job, shard.key):
             _Attempt(shard, attempt, number, store, lease_seconds, roots, limits or Limits()).make(
-                open_pipeline, threads, give_back
+                open_pipeline, threads, give_back, went
             )
 
 
@@ -97,7 +102,9 @@ class _Attempt:
         urgency = Urgency(store, settings().queue, self.spec.priority, limits.shard_seconds)
         self.work = Work(shard, store, roots, urgency)
 
-    def make(self, open_pipeline: OpenPipeline, threads: int, give_back: GiveBack | None) -> None:
+    def make(
+        self, open_pipeline: OpenPipeline, threads: int, give_back: GiveBack | None, tell: HowItWent | None
+    ) -> None:
         """Work, and end the attempt as it went."""
         spec, key = self.spec, self.shard.key
         tally, stop = self.work.tally, self.work.stop
@@ -106,6 +113,8 @@ class _Attempt:
             went = "stopped" if stopped and kind in ("done", "yielded") else kind
             log.info("attempt %d: %s, %d images ok, %d failed", self.number, went, tally.ok, tally.failed)
             metrics.attempt_ended(spec.pipeline, went)
+            if tell is not None:
+                tell(kind, reason)
             if kind in ("failed", "held up") and patiently(lambda: self._rests(reason, kind == "held up"), "it fails"):
                 return
         if kind == "broke":
@@ -137,7 +146,8 @@ class _Attempt:
             self._process(pipeline, earlier, threads)
         except PixelmillError as error:
             log.exception("attempt %s at shard %s of job %s ends", self.attempt, self.shard.key, spec.job)
-            return "failed", str(error)
+            elsewhere = isinstance(error, ModelError) and self._loaded_elsewhere()
+            return ("held up" if elsewhere else "failed"), str(error)
         except OSError as error:
             log.exception("attempt %s at shard %s of job %s ends", self.attempt, self.shard.key, spec.job)
             return ("held up" if can_pass(error) else "failed"), say_output(error, spec)
@@ -148,6 +158,11 @@ class _Attempt:
             log.exception("attempt %s at shard %s of job %s broke", self.attempt, self.shard.key, spec.job)
             return "broke", f"broke with {type(error).__name__}: {str(error)[:300]}"
         return ("yielded" if self.work.yielded else "done"), ""
+
+    def _loaded_elsewhere(self) -> bool:
+        """Whether the job's model has loaded somewhere, so that others may do what can't be done here."""
+        progress = patiently(lambda: self.store.progress(self.spec.job), "a model does not load")
+        return self.number < _TRIES_ELSEWHERE and progress.provider is not None
 
     def _earlier(self) -> Earlier:
         deaths = patiently(lambda: self.store.deaths(self.spec.job, self.shard.key), "earlier attempts are looked up")

@@ -19,16 +19,17 @@ from workers import logs
 from workers.app import TASK_CLOSE, TASK_SHARD, app
 from workers.closing import close_job
 from workers.deadletters import DeadLetters
+from workers.fitness import Reports
 from workers.jobs import Close, JobSpec, Shard
 from workers.limits import Limits
-from workers.loaded import Teller
+from workers.loaded import Teller, process_name
 from workers.model_cache import ModelCache
 from workers.patience import patiently
 from workers.publish import publish
 from workers.queues import lane, queue_for
 from workers.refill import refill
 from workers.settings import settings
-from workers.shard import attempt_shard
+from workers.shard import Kind, attempt_shard
 from workers.store import JobStore
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def shard(message: dict[str, Any]) -> None:
             give_back=lambda message: publish(
                 app, queue_for(lane(config.queue, parsed.spec.pipeline), parsed.spec.priority), message
             ),
+            went=lambda kind, reason: tell_fitness(parsed.spec.job, kind, reason),
         )
     refill(app, store(), config.queue, parsed.spec)
 
@@ -82,6 +84,16 @@ def close(message: dict[str, Any]) -> None:
         return
     with logs.at_work(parsed.spec.job, parsed.key):
         close_job(parsed, store(), lease_seconds=settings().lease_seconds)
+
+
+def tell_fitness(job: str, kind: Kind, reason: str) -> None:
+    """Tell this worker's parent how an attempt went, as far as it says something about this machine."""
+    worker = process_name(os.getppid())
+    with contextlib.suppress(redis.RedisError):  # what can't be told now is told by the next attempt
+        if kind == "done":
+            Reports(store(), settings().queue).managed(worker, job)
+        elif kind == "held up":
+            Reports(store(), settings().queue).failed(worker, job, reason)
 
 
 def put_aside(what: str, message: object, error: ValidationError) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import pytest
 from tests import rabbitmq_server, redis_server
 from tests.rabbitmq_server import RabbitServer
 from tests.redis_server import RedisServer
+from tests.system.fitness import limit_files, taken_out
 from tests.system.processes import (
     drawn,
     finished_images,
@@ -24,7 +26,7 @@ from tests.system.processes import (
     results,
     until,
 )
-from tests.system.service import POISONABLE, QUEUE, finished, kill_whole, poisoned, submit, worker_on
+from tests.system.service import POISONABLE, QUEUE, finished, held_by, kill_whole, poisoned, submit, worker_on
 from workers import Client
 from workers.errors import BrokerError
 from workers.queues import all_queues
@@ -201,6 +203,26 @@ def test_a_client_waits_through_a_broker_that_is_killed_and_started_again(
 
     assert (status.state, status.finished, status.failed) == ("done", IMAGES, 0)
     assert len(lines_of(output)) == len(set(lines_of(output))) == IMAGES
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_worker_that_cannot_write_stops_taking_messages_and_takes_them_again_when_it_can(
+    service: Service, place: Path, output: Path
+) -> None:
+    names = sorted(path.name for path in (place / "photos").iterdir())
+    with worker_on(service, place, **service.variables) as sick:
+        limit_files(sick, 0)
+        spec = submit(service, place / "photos", output / "first", [[name] for name in names], patience_seconds=600)
+        out = until(lambda: taken_out(service, sick), "the sick worker takes itself out")
+        lines = finished(service, spec)
+        limit_files(sick, resource.RLIM_INFINITY)
+        until(lambda: not taken_out(service, sick), "it returns")
+        again = submit(service, place / "photos", output / "second", [names[start::4] for start in range(4)])
+        until(lambda: held_by(service, again, sick), "it works")
+        more = finished(service, again)
+
+    assert "could not be written" in out.unfit
+    assert sorted(lines) == sorted(more) == names
 
 
 def test_rabbitmq_without_a_store_is_refused_with_what_to_set(tmp_path: Path) -> None:

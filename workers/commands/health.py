@@ -57,9 +57,24 @@ def health(broker: str | None, anywhere: bool, gateway: str | None, timeout: flo
 
     from workers.app import make_app
 
+    check_that_it_is_fit(store, config.queue, None if anywhere else socket.gethostname())
     name = consuming_worker(make_app(url), config.queue, None if anywhere else socket.gethostname(), timeout)
     check_that_it_polls(store, config.queue, name)
     click.echo(f"healthy: the broker answers, {name} takes shards from queue {config.queue!r}")
+
+
+def check_that_it_is_fit(store: JobStore, queue: str, host: str | None) -> None:
+    """See that there is a worker that has not taken itself out, or none at all. host: on which; None: on any.
+
+    Raises WorkerError with its reason.
+    """
+    from workers.errors import WorkerError
+    from workers.roll import Roll
+
+    workers = [one for one in Roll(store, queue).workers() if host is None or one.name.endswith(f"@{host}")]
+    if workers and all(one.unfit for one in workers):
+        first = workers[0]
+        raise WorkerError(f"worker {first.name} has taken itself out, it failed where others managed: {first.unfit}")
 
 
 def check_that_it_polls(store: JobStore, queue: str, name: str) -> None:

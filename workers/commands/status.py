@@ -51,7 +51,10 @@ def bars(counts: Sequence[int]) -> str:
 def _say_service(service: ServiceStatus) -> str:
     lines = [f"broker   {service.broker}, {service.server}, {service.memory_mb:.1f} MB"]
     for worker in service.workers:
-        ready = "ready" if worker.ready else f"not ready: silent for {worker.silent_seconds:.0f} s"
+        why = (
+            f"it has taken itself out: {worker.unfit}" if worker.unfit else f"silent for {worker.silent_seconds:.0f} s"
+        )
+        ready = "ready" if worker.ready else f"not ready: {why}"
         at_work = f"{worker.busy} of {worker.processes} processes at work, {worker.memory_mb:.0f} MB"
         lines.append(f"worker   {worker.name}: {at_work}, {ready}")
         for model in worker.loaded:
