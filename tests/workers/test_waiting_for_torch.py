@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 
 import pytest
 
+from tests.system.processes import ROOT, environment
 from tests.workers.test_exporter import port
 from tests.workers.test_jobs import a_spec
 from workers import Client, metrics
@@ -59,21 +62,17 @@ def test_they_stand_in_a_workers_metrics_with_the_age_of_the_oldest(
     assert store.oldest_waiting(QUEUE) == {}
 
 
-def test_how_long_they_waited_is_timed_under_their_priority(
-    store: JobStore, spec: JobSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(metrics.FOLDER, str(tmp_path))
-    metrics._meter.cache_clear()
+def test_how_long_they_waited_is_timed_under_their_priority(store: JobStore, spec: JobSpec, tmp_path: Path) -> None:
+    code = f"""
+from workers import metrics
+from workers.jobs import JobSpec
+from workers.store import JobStore
+metrics.waited(JobStore({store.url!r}), {QUEUE!r}, JobSpec.model_validate_json({spec.model_dump_json()!r}), "00000000")
+(family,) = metrics.meter().queue.collect()
+print(*(one.value for one in family.samples if one.name.endswith("_count") and one.labels["priority"] == "normal"))
+"""
+    env = environment(**{metrics.FOLDER: str(tmp_path)})
 
-    metrics.waited(store, QUEUE, spec, "00000000")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env, cwd=ROOT)
 
-    found = metrics.meter()
-    assert found is not None
-    counts = [
-        one.value
-        for family in found.queue.labels("optimise", "normal").collect()
-        for one in family.samples
-        if one.name.endswith("_count")
-    ]
-    metrics._meter.cache_clear()
-    assert counts == [1.0]
+    assert done.stdout.split() == ["1.0"]

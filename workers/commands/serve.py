@@ -47,10 +47,18 @@ Off loopback every request needs a token: `pixelmill tokens add NAME` makes one.
 @click.option(
     "--max-waiting", default=64, show_default=True, type=click.IntRange(1, 1000), help="Pictures in `predict`."
 )
+@click.option(
+    "--keep-days",
+    default=7.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="After so many days uploads and results of a job that has ended are removed; 0: never.",
+)
 @click.option("--rate", default=50.0, show_default=True, type=click.FloatRange(0.1), help="Requests/s of one caller.")
 def serve(
     host: str, port: int, embedded: bool, data: Path, roots: tuple[Path, ...], tokens: bool | None,
     hosts: tuple[str, ...], origins: tuple[str, ...], max_body: int, max_files: int, max_waiting: int, rate: float,
+    keep_days: float,
 ) -> None:  # fmt: skip
     """Serve the HTTP API and the page until Ctrl-C."""
     from pipelines.errors import ParameterError
@@ -78,5 +86,6 @@ def serve(
         max_files=max_files,
         max_waiting=max_waiting,
         rate=rate,
+        keep_days=keep_days,
     )
     serve_until_stopped(config, host, port, embedded=embedded)

@@ -18,6 +18,7 @@ class GatewayConfig:
     idle: seconds without a byte after which a request's body is given up. rate: requests a second for one caller,
     ten times as many in a burst. origins: of pages on other hosts that may ask; empty: none.
     deadline: longest seconds a `predict` may wait.
+    keep_days: after which the uploads and results of a job that has ended are removed; 0: never.
     """
 
     data: Path
@@ -32,6 +33,7 @@ class GatewayConfig:
     rate: float = 50.0
     origins: tuple[str, ...] = ()
     deadline: float = 120.0
+    keep_days: float = 7.0
 
     @property
     def tokens_file(self) -> Path:

@@ -15,7 +15,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -133,7 +133,24 @@ class Records:
             if self.of_ticket(ticket) is None:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def remove(self, record: Record) -> None:
-        """Forget a job and remove its uploads and results."""
-        (self._index / record.job).unlink(missing_ok=True)
-        shutil.rmtree(self.folder(record.ticket), ignore_errors=True)
+    def tickets(self) -> dict[str, list[str]]:
+        """Every folder there is, with its jobs: several where one was tried again."""
+        found: dict[str, list[str]] = {path.name: [] for path in sorted(self._jobs.iterdir()) if path.is_dir()}
+        for path in sorted(self._index.iterdir()):
+            found.get(_text(path), []).append(path.name)
+        return found
+
+    def remove(self, ticket: str, jobs: Iterable[str]) -> None:
+        """Forget the jobs of a folder and remove it, with uploads and results. Raises OSError if it can't be."""
+        (self.folder(ticket) / "job.json").unlink(missing_ok=True)  # from now on nobody finds it
+        for job in jobs:
+            (self._index / job).unlink(missing_ok=True)
+        shutil.rmtree(self.folder(ticket))
+
+
+def _text(path: Path) -> str:
+    """What stands in a file; nothing if it has just gone."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

@@ -39,6 +39,7 @@ def serve(config: GatewayConfig, host: str, port: int, *, embedded: bool) -> Non
         import uvicorn
 
         from workers.gateway.app import make_app
+        from workers.gateway.sweeping import start_sweeping
     except ImportError as error:
         raise ParameterError(
             f"this needs {error.name}, which is not installed: pip install 'pixelmill[api]'"
@@ -62,6 +63,9 @@ def serve(config: GatewayConfig, host: str, port: int, *, embedded: bool) -> Non
         client = Client(broker, patience=5.0)
         client.ping()
         app = make_app(config, client)
+        if config.keep_days:
+            sweeping = start_sweeping(app.state.desk.records, client, config.keep_days * 24 * 3600)
+            stack.callback(sweeping.set)
         where = f"http://{'[::1]' if ':' in host else host}:{listener.getsockname()[1]}"
         click.echo(f"Pixelmill serves {where}  (API: {where}/v1/openapi.json, data: {config.data})", err=True)
         server = uvicorn.Server(
