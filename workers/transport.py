@@ -16,12 +16,24 @@ from collections.abc import Callable
 from typing import Any
 
 import redis
-from kombu.transport import TRANSPORT_ALIASES
+from kombu.transport import TRANSPORT_ALIASES, virtual
 from kombu.transport import redis as kombu_redis
+from redis.connection import DefaultParser
 
 log = logging.getLogger(__name__)
 
 LARGEST_MESSAGE = 4 * 2**20  # bytes; 256 names of 4,096 characters, escaped as JSON and base64, take less
+
+
+class FullServerError(redis.ConnectionError):
+    """The server answers, but writes nothing now: its disk is full or fails, or its memory is full, or it is a replica.
+
+    Somebody may be about to put that right. redis-py raises it as an error in the command, over which Celery ends a
+    worker; as a lost connection, workers and clients wait and try again.
+    """
+
+
+_PASSING = ("MISCONF", "OOM", "READONLY")  # first words of such answers
 
 
 class Watch:
@@ -58,8 +70,24 @@ def trouble_with(entry: bytes | str) -> str | None:
     return None
 
 
+class QoS(kombu_redis.QoS):  # type: ignore[misc]
+    """What a channel holds; a message that can't be acknowledged now takes no place in it."""
+
+    def ack(self, delivery_tag: str) -> None:
+        """Kombu's own. If the server does not take it, the place is free all the same, or a worker with one process
+        would take no other message ever again; the message comes back some time later, and is found done.
+        """
+        try:
+            super().ack(delivery_tag)
+        except (redis.ConnectionError, redis.TimeoutError):
+            virtual.QoS.ack(self, delivery_tag)
+            raise
+
+
 class Channel(kombu_redis.Channel):  # type: ignore[misc]
     """A channel whose clients give only what is a message."""
+
+    QoS = QoS
 
     def _get_client(self) -> Any:
         base = super()._get_client()
@@ -105,6 +133,7 @@ class Transport(kombu_redis.Transport):  # type: ignore[misc]
 
 
 def install() -> None:
-    """Let redis:// URLs use this transport in this process."""
+    """Let redis:// URLs use this transport in this process, and take a full server for one that is away."""
+    DefaultParser.EXCEPTION_CLASSES.update(dict.fromkeys(_PASSING, FullServerError))
     for scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = f"{__name__}:Transport"

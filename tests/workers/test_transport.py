@@ -15,8 +15,9 @@ def test_what_is_held_on_a_connection_that_was_half_closed_is_a_lost_connection(
     transport.install()
     connection = Connection(redis_server.url)
     queue = connection.SimpleQueue("pixelmill")
-    queue.put({"number": 1})
-    message = queue.get(timeout=5)
+    for number in (1, 2):
+        queue.put({"number": number})
+    message, _ = queue.get(timeout=5), queue.get(timeout=5)
     channel = message.channel
     redis_server.kill()
     connection._do_close_transport()  # what Kombu has done when closing the channel before had failed
@@ -24,6 +25,8 @@ def test_what_is_held_on_a_connection_that_was_half_closed_is_a_lost_connection(
 
     with pytest.raises(connection.connection_errors):
         message.ack()
+    held = len(channel.qos._delivered) - len(channel.qos._dirty)  # as it counts when it looks for room
+    assert held == 1  # the other: what could not be acknowledged takes no place
     with pytest.raises(connection.connection_errors):
         channel.close()
     assert channel.closed
