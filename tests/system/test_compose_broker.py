@@ -120,11 +120,14 @@ class ComposesRabbit(RabbitServer):
 
     def admits(self, user: str, password: str) -> bool:
         """Whether it lets somebody in. Raises OSError while it does not answer."""
+        connection = amqp.Connection(f"127.0.0.1:{self.port}", user, password, connect_timeout=5)
         try:
-            with amqp.Connection(f"127.0.0.1:{self.port}", user, password, connect_timeout=5):
-                return True
+            connection.connect()
         except (amqp.AccessRefused, amqp.NotAllowed):
             return False
+        finally:
+            connection.collect()
+        return True
 
     def is_healthy(self) -> bool:
         words = self.service["healthcheck"]["test"]

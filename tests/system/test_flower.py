@@ -35,23 +35,11 @@ class Watched:
     """A service with one worker, and a Flower that looks at it."""
 
     name: str
-    servers: tuple[str, str]
+    client: Client
     folder: Path
     worker: psutil.Process
     port: int
     flower: httpx.Client
-
-    @property
-    def broker(self) -> str:
-        return self.servers[0]
-
-    @property
-    def url(self) -> str:
-        return self.servers[1]
-
-    @property
-    def client(self) -> Client:
-        return Client(*self.servers)
 
     def ask(self, path: str) -> Any:
         return self.flower.get(path).raise_for_status().json()
@@ -113,10 +101,12 @@ def watched(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     port = free_port()
     with worker_on(addresses, folder, PIXELMILL_STORE=redis.url) as worker:  # type: ignore[arg-type]
         process = started_flower(addresses.broker, port, PASSWORD)
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", auth=("pixelmill", PASSWORD), timeout=30) as client:
-            made = Watched(request.param, (addresses.broker, addresses.url), folder, worker, port, client)
-            until(lambda: process.poll() is not None or answers(client), "Flower answers")
-            yield made
+        with (
+            httpx.Client(base_url=f"http://127.0.0.1:{port}", auth=("pixelmill", PASSWORD), timeout=30) as flower,
+            Client(addresses.broker, addresses.url) as client,
+        ):
+            until(lambda: process.poll() is not None or answers(flower), "Flower answers")
+            yield Watched(request.param, client, folder, worker, port, flower)
         print(ended(process))
     if rabbit is not None:
         rabbit.stop()
