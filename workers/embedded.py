@@ -111,6 +111,15 @@ def remove_broker_data(data: Path) -> None:
     shutil.rmtree(data, ignore_errors=True)
 
 
+def remove_noted_data(note: Path) -> None:
+    """Remove a killed broker's data that lie elsewhere, in the folder this note names, and the note."""
+    with contextlib.suppress(OSError, ValueError):
+        data = Path(note.read_text())
+        if (data / _SOCKET_NOTE).is_file():  # whatever stands in the note, only a broker's folder is removed
+            remove_broker_data(data)
+    note.unlink(missing_ok=True)
+
+
 @dataclass(slots=True)
 class EmbeddedWorker:
     """A Celery worker as a process of its own; started again when it dies, until that is hopeless.

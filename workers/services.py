@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workers.embedded import EmbeddedBroker, EmbeddedWorker, preload_json, remove_broker_data
+from workers.embedded import EmbeddedBroker, EmbeddedWorker, preload_json, remove_broker_data, remove_noted_data
 from workers.interrupts import Interrupts
 from workers.jobs import JobSpec
 from workers.journal import STATE
@@ -43,9 +43,12 @@ def service_for(spec: JobSpec, config: Settings, interrupts: Interrupts) -> Iter
         return
     state = Path(spec.output) / STATE
     data = state / "broker"
+    note = state / "embedded-data"  # where the data are, for whoever comes after a kill
     remove_broker_data(data)
+    remove_noted_data(note)
     if config.embedded_data is not None:
         data = config.embedded_data / spec.job  # never that folder itself: it is removed afterwards
+        note.write_text(str(data))
     broker = EmbeddedBroker(data)
     log = state / "worker.log"
     log.unlink(missing_ok=True)
@@ -59,3 +62,4 @@ def service_for(spec: JobSpec, config: Settings, interrupts: Interrupts) -> Iter
         interrupts.cleaning = True
         worker.stop(grace_seconds=0)
         broker.stop()
+        note.unlink(missing_ok=True)

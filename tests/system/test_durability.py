@@ -72,14 +72,18 @@ def test_a_service_killed_whole_at_any_moment_does_all_it_had_confirmed(
         assert left_behind(out) == []
 
 
-def test_a_run_killed_whole_at_any_moment_is_completed_by_the_same_command(tmp_path: Path, photos: Path) -> None:
+@pytest.mark.parametrize("kept", ["beside its results", "in a folder of the user's choice"])
+def test_a_run_killed_whole_at_any_moment_is_completed_by_the_same_command(
+    kept: str, tmp_path: Path, photos: Path
+) -> None:
     rng = random.Random(7)
+    variables = {} if kept == "beside its results" else {"PIXELMILL_EMBEDDED_DATA": str(tmp_path / "data")}
     words = ["run", "classify", photos, "--no-overlays", "--out"]
     calm = pixelmill(*words, tmp_path / "calm")
     out = tmp_path / "out"
 
     for _ in range(ROUNDS):
-        with started(*words, out) as run:
+        with started(*words, out, **variables) as run:
             goal = finished_images(out) + rng.randint(3, 12)
             until(lambda goal=goal: finished_images(out) >= min(goal, IMAGES), "work goes on")
             worker, broker = worker_of(run.pid), broker_of(run.pid)
@@ -88,8 +92,9 @@ def test_a_run_killed_whole_at_any_moment_is_completed_by_the_same_command(tmp_p
             run.kill()
             kill_whole(worker)
             broker.kill()
-    last = pixelmill(*words, out)
+    last = pixelmill(*words, out, **variables)
 
     assert calm.returncode == last.returncode == 0, last.stderr
     assert without_timings(results(out)) == without_timings(results(tmp_path / "calm"))
     assert left_behind(out) == []
+    assert list((tmp_path / "data").glob("*/*")) == []
