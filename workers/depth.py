@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from workers.cutting import cut_after
 from workers.errors import BrokerError
 from workers.queues import queues_of
 
 if TYPE_CHECKING:
     from celery import Celery
+
+
+_ANSWER_SECONDS = 5.0  # the loop that asks takes no message meanwhile
 
 
 class Depth:
@@ -27,12 +31,13 @@ class Depth:
             if self._connection is None:
                 self._connection = self._app.connection_for_read(heartbeat=0)
             total = 0
-            for name in queues_of(self._queue):
-                try:
-                    with self._connection.channel() as channel:
-                        total += channel.queue_declare(name, passive=True).message_count
-                except NotFound:  # nobody has used it yet
-                    continue
+            with cut_after(self._connection, _ANSWER_SECONDS):
+                for name in queues_of(self._queue):
+                    try:
+                        with self._connection.channel() as channel:
+                            total += channel.queue_declare(name, passive=True).message_count
+                    except NotFound:  # nobody has used it yet
+                        continue
         except (AMQPError, OperationalError, OSError) as error:
             self.close()
             raise BrokerError(f"RabbitMQ does not say how many messages wait: {error}") from error

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from workers.jobs import Close, JobSpec, Shard
 from workers.manifest import Entry, read_entries
 from workers.publish import publish
-from workers.queues import lane, queue_for
+from workers.queues import queue_for, queue_of
 from workers.registry import Head, Registry
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Feeder:
             message = _message("pixelmill.shard", shard.model_dump(mode="json"))
             if not self._registry.advance(job, number, entry.end, shard.key, message, limit or 0):
                 break
-            queue = queue_for(lane(self._queue, head.spec.pipeline), head.spec.priority)
+            queue = queue_of(self._queue, head.spec.pipeline, head.spec.priority)
             publish(self._app, queue, message)
             number, open_shards = number + 1, open_shards + 1
         return number - head.fed

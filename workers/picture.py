@@ -23,7 +23,7 @@ from workers.errors import BrokerError, JobError, SourceError, WaitTimeoutError
 from workers.jobs import JobSpec, RelativeName, _Message
 from workers.journal import Line
 from workers.publish import PATIENCE_SECONDS, send
-from workers.queues import lane, queue_for
+from workers.queues import queue_of
 from workers.store import KEEP_SECONDS, JobStore, waiting_key
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def ask(
             store.redis.set(upload_key(queue, spec), image, ex=int(timeout) + _KEPT_SECONDS)
         store.redis.zadd(waiting, {waiting_member(spec): time.time()})
         store.redis.expire(waiting, KEEP_SECONDS)
-        to = queue_for(lane(queue, spec.pipeline), "high")
+        to = queue_of(queue, spec.pipeline, "high")
         send(app, to, TASK_PICTURE, message.model_dump(mode="json"), min(timeout, PATIENCE_SECONDS), expires=timeout)
     except redis.RedisError as error:
         raise BrokerError(f"the store went away while a picture was sent ({error})") from error

@@ -50,6 +50,11 @@ def queue_for(base: str, priority: Priority) -> str:
     return base if priority == "normal" else f"{base}.{priority}"
 
 
+def queue_of(base: str, pipeline: str, priority: Priority) -> str:
+    """The queue for a pipeline's shards of a priority; base: the service's queue name."""
+    return queue_for(lane(base, pipeline), priority)
+
+
 def queue_for_returned(base: str) -> str:
     """The queue for shards whose worker died: they have waited once already and do not stand in line again."""
     return f"{base}.{_AGAIN}"

@@ -50,7 +50,7 @@ class ShardRequest(Request):  # type: ignore[misc]
         super().on_timeout(soft, timeout)
         if message is not None:  # Celery takes a message that ran out of time for done
             try:
-                publish(self.task.app, queue_for_again(settings().queue, message), message)
+                publish(self.task.app, queue_for_again(settings().queue, message), message, patience=0)
             except BrokerError:
                 log.exception("a shard is not given out again now; the sweep will find it")
 

@@ -62,7 +62,8 @@ class Sweeper:
             return 0
         again = [*self._dead(), *self._due(), *self._unseen(), *self._uncounted()]
         for message in again:
-            publish(self._app, queue_for_again(self._queue, message), message)
+            # without patience: the loop that sweeps takes no message meanwhile, and the next sweep is in a second
+            publish(self._app, queue_for_again(self._queue, message), message, patience=0)
         if again:
             log.warning("%d shards are given out again: nobody worked on them", len(again))
         return len(again)

@@ -26,7 +26,7 @@ from workers.loaded import Teller, process_name
 from workers.model_cache import ModelCache
 from workers.patience import patiently
 from workers.publish import publish
-from workers.queues import lane, queue_for
+from workers.queues import queue_of
 from workers.refill import refill
 from workers.settings import settings
 from workers.shard import Kind, attempt_shard
@@ -67,7 +67,7 @@ def shard(message: dict[str, Any]) -> None:
             roots=config.allowed_roots,
             limits=Limits(seconds, config.memory_growth * 2**20, config.shard_seconds),
             give_back=lambda message: publish(
-                app, queue_for(lane(config.queue, parsed.spec.pipeline), parsed.spec.priority), message
+                app, queue_of(config.queue, parsed.spec.pipeline, parsed.spec.priority), message
             ),
             went=lambda kind, reason: tell_fitness(parsed.spec.job, kind, reason),
         )
