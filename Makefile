@@ -37,12 +37,12 @@ demo: $(CORE) ## take the sample photographs and drawn smears through the queue,
 	@echo "               demo-results/{portrait,stylize,stylize-scream,generate}/pictures/"
 	@echo "The reports:   demo-results/{classify,detect,instances,portrait,segment,smears-detect,stylize,stylize-scream,generate}/report.html"
 
-# The tests of single parts run beside each other; those of whole journeys, which start servers and workers and kill
-# them, one after the other. ARGS may leave one half without a test (exit status 5), but not both.
+# The tests of single parts take every core; those of whole journeys, which start servers and workers and mostly wait for
+# them, two at a time. ARGS may leave one half without a test (exit status 5), but not both.
 define pytest
 	@run() { echo "$(BIN)/python -m pytest $$*"; $(BIN)/python -m pytest "$$@" $(ARGS); }; \
 	run $(1) --ignore=tests/system --numprocesses=auto --maxprocesses=4 --dist=loadfile; parts=$$?; \
-	run $(1) tests/system; journeys=$$?; \
+	run $(1) tests/system --numprocesses=2 --dist=loadfile; journeys=$$?; \
 	test $$parts = 5 && exit $$journeys; test $$journeys = 5 && exit $$parts; exit $$((parts + journeys))
 endef
 
