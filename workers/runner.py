@@ -33,6 +33,7 @@ from workers.stepping import steps_of
 from workers.store import JobStore, Progress
 
 _POLL_SECONDS = 0.1
+_PROVE_SECONDS = 0.5
 _ALONE_SECONDS = 5.0  # with shards to do and nobody at work on them
 _STOP_SECONDS = 3.0  # images in work are finished and kept when a run is interrupted
 
@@ -94,6 +95,7 @@ class _Run:
         self._first_seen = self._last_seen = (0.0, 0)  # (seconds, images done)
         self.last: Progress | None = None
         self._alone_since: float | None = None
+        self._proved = time.monotonic()
         self._stepwise = lane_of(spec.pipeline) == "torch"
 
     def execute(self) -> Outcome:
@@ -193,6 +195,7 @@ class _Run:
                     begun = feeder.feed(head, progress.open) + progress.open > 0 and listed
                 if service.worker is not None:
                     service.worker.watch(self._done(progress))
+                    self._prove_that_it_writes(registry)
             except WorkerError:
                 prove_writable(self.output)  # a worker can't even start on a broker whose disk is full
                 raise
@@ -213,6 +216,12 @@ class _Run:
                 )
             self._look_for_workers(progress, service)
             time.sleep(_POLL_SECONDS if self.first_result is not None else _POLL_SECONDS / 4)
+
+    def _prove_that_it_writes(self, registry: Registry) -> None:
+        """Raise redis.RedisError if the embedded broker's disk is full: reading works, and its worker waits."""
+        if time.monotonic() - self._proved > _PROVE_SECONDS:
+            registry.note_trouble(self.spec.job, None)
+            self._proved = time.monotonic()
 
     def _look_for_workers(self, progress: Progress, service: Service) -> None:
         """Say so if a service seems to have no worker."""
