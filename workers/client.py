@@ -19,7 +19,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import Any, Self, cast
 
 import redis
 
@@ -31,9 +31,10 @@ from workers.inputs import Input, gather
 from workers.job_request import Request, resolve
 from workers.jobs import JobSpec, new_job_id
 from workers.journal import Line
+from workers.link import POLL_SECONDS, Link
 from workers.picture import ask
 from workers.queues import Priority, is_rabbitmq
-from workers.registry import Head, Registry
+from workers.registry import Head
 from workers.retrying import images_again
 from workers.seeds import said
 from workers.service_status import ServiceStatus, for_torch, service_status
@@ -45,12 +46,6 @@ from workers.store import JobStore
 from workers.submission import submit
 from workers.tail import Tail
 
-if TYPE_CHECKING:
-    from celery import Celery
-
-T = TypeVar("T")
-
-POLL_SECONDS = 0.1
 _LISTED = 50
 
 
@@ -72,14 +67,9 @@ class Client:
                 "(`pixelmill run` brings its own)"
             )
         self._broker = url
-        self._store_there = JobStore(
-            store or (self._config.store if broker is None or is_rabbitmq(url) else None) or url
-        )
-        self._registry_there = Registry(self._store_there)
-        self._patience = patience
-        self._made: Celery | None = None
+        there = store or (self._config.store if broker is None or is_rabbitmq(url) else None) or url
+        self._link = Link(url, there, patience)
         self._specs: dict[str, JobSpec] = {}
-        self._closed = False
 
     def __enter__(self) -> Self:
         """Give the client itself."""
@@ -94,14 +84,7 @@ class Client:
 
         To close twice changes nothing. Any other call raises JobError from now on.
         """
-        if self._closed:
-            return
-        self._closed = True
-        self._store_there.redis.close()
-        if self._made is not None:
-            from workers.own_connections import close_connections
-
-            close_connections(self._made)
+        self._link.close()
 
     def ping(self) -> None:
         """Raise BrokerError if the service's store does not answer."""
@@ -140,7 +123,7 @@ class Client:
         concurrency: how many processes of the service may work on the job at once; None: all there are.
         Raises JobError, ParameterError or ModelError if it can't run; then nothing is queued.
         """
-        self._check_open()
+        self._link.check_open()
         settled = (said(inputs), inputs) if isinstance(inputs, Source) else None
         told, images = settled or gather(cast(Input | Sequence[Input], inputs), Path(output), self._config)
         request = Request(
@@ -169,14 +152,14 @@ class Client:
         A picture that can't be read is a result with an error. Raises WaitTimeoutError, BrokerError, JobError if the
         worker can't run the pipeline, ParameterError or ModelError.
         """
-        self._check_open()
+        self._link.check_open()
         spec = self._spec(pipeline, model, params or {}, provider, allow_fallback)
         spec = spec.model_copy(update={"job": new_job_id()})
-        return ask(self._app, self._store, self._config.queue, spec, image, timeout, wanted)
+        return ask(self._link.app, self._store, self._config.queue, spec, image, timeout, wanted)
 
     def status(self, job: str) -> Status:
         """Say how a job is. Raises UnknownJobError with the nearest id, BrokerError if the store is away."""
-        status = self._ask(lambda: status_of(self._registry, job))
+        status = self._link.ask(lambda: status_of(self._link.registry, job))
         if status is None:
             raise UnknownJobError(self._say_unknown(job))
         return status
@@ -184,15 +167,15 @@ class Client:
     def waiting(self) -> Mapping[str, int]:
         """How many shards wait, by priority, and "for torch" if any do. Raises BrokerError if the store is away."""
         queue = self._config.queue
-        return self._ask(lambda: self._store.waiting(queue) | for_torch(self._store, queue))
+        return self._link.ask(lambda: self._store.waiting(queue) | for_torch(self._store, queue))
 
     def service(self) -> ServiceStatus:
         """Say how the service is. Raises BrokerError if the store is away."""
-        return self._ask(lambda: service_status(self._registry, self._config.queue, self._broker))
+        return self._link.ask(lambda: service_status(self._link.registry, self._config.queue, self._broker))
 
     def list(self, limit: int = _LISTED) -> list[Status]:
         """Give the jobs of the last seven days, the newest first."""
-        found = (status_of(self._registry, job) for job in self._ask(lambda: self._registry.jobs(limit)))
+        found = (status_of(self._link.registry, job) for job in self._link.ask(lambda: self._link.registry.jobs(limit)))
         return [status for status in found if status is not None]
 
     def wait(self, job: str, progress: Callable[[Status], None] | None = None, timeout: float | None = None) -> Status:
@@ -204,7 +187,7 @@ class Client:
         deadline = None if timeout is None else time.monotonic() + timeout
         last: Status | None = None
         while True:
-            status = self._patiently(lambda: self.status(job), deadline)
+            status = self._link.patiently(lambda: self.status(job), deadline)
             if progress is not None and status != last:
                 progress(status)
             if status.has_ended:
@@ -224,7 +207,7 @@ class Client:
         Raises JobError with the reason, after the last result, if the job failed; otherwise as `wait`.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        status = self._patiently(lambda: self.status(job), deadline)
+        status = self._link.patiently(lambda: self.status(job), deadline)
         tail = Tail(Path(status.output), job)
         while True:
             ended = status.has_ended  # before the last look, so that nothing falls between the two
@@ -235,7 +218,7 @@ class Client:
             if deadline is not None and time.monotonic() >= deadline:
                 raise WaitTimeoutError(f"job {job} is {status.state} after {timeout:g} s; it goes on")
             time.sleep(POLL_SECONDS)
-            status = self._patiently(lambda: self.status(job), deadline)
+            status = self._link.patiently(lambda: self.status(job), deadline)
         if status.state in ("failed", "dead"):
             raise JobError(f"job {job} failed: {status.reason}")
 
@@ -248,8 +231,8 @@ class Client:
         status = self.status(job)
         if status.has_ended:
             return status
-        self._ask(lambda: self._store.end(job, "cancelled", "cancelled by a client"))
-        self._ask(lambda: settle_stopped(self._store, job, Path(status.output)))
+        self._link.ask(lambda: self._store.end(job, "cancelled", "cancelled by a client"))
+        self._link.ask(lambda: settle_stopped(self._store, job, Path(status.output)))
         return self.status(job)
 
     def retry(self, job: str, only_failures: bool = True) -> str:
@@ -274,7 +257,7 @@ class Client:
         """Submit a job that is described already; otherwise as `submit`."""
         try:
             self._store.ping()
-            return submit(request, Service(self._app, self._store), self._config, key)
+            return submit(request, Service(self._link.app, self._store), self._config, key)
         except redis.RedisError as error:
             raise BrokerError(f"the store went away while a job was submitted ({error}): submit it again") from error
 
@@ -292,57 +275,18 @@ class Client:
             self._specs[key] = resolve(request)[0]
         return self._specs[key]
 
-    def _check_open(self) -> None:
-        if self._closed:
-            raise JobError("this client is closed: make another one for further calls")
-
     @property
     def _store(self) -> JobStore:
-        self._check_open()
-        return self._store_there
-
-    @property
-    def _registry(self) -> Registry:
-        self._check_open()
-        return self._registry_there
-
-    @property
-    def _app(self) -> Celery:
-        self._check_open()
-        if self._made is None:
-            from workers.app import make_app
-            from workers.own_connections import own_connections
-
-            self._made = own_connections(make_app(self._broker))
-        return self._made
+        return self._link.store
 
     def _head(self, job: str) -> Head:
-        head = self._ask(lambda: self._registry.head(job))
+        head = self._link.ask(lambda: self._link.registry.head(job))
         if head is None:
             raise UnknownJobError(self._say_unknown(job))
         return head
 
-    def _ask(self, question: Callable[[], T]) -> T:
-        try:
-            return question()
-        except redis.RedisError as error:
-            self._store.ping()  # says where it is, without its password
-            raise BrokerError(f"the store does not answer: {error}") from error
-
-    def _patiently(self, question: Callable[[], T], deadline: float | None) -> T:
-        """Ask until there is an answer: a broker that is started again is away for a while."""
-        give_up = time.monotonic() + self._patience
-        while True:
-            try:
-                return question()
-            except BrokerError:
-                now = time.monotonic()
-                if now >= give_up or (deadline is not None and now >= deadline):
-                    raise
-                time.sleep(POLL_SECONDS)
-
     def _say_unknown(self, job: str) -> str:
-        known = self._ask(self._registry.jobs)
+        known = self._link.ask(self._link.registry.jobs)
         near = difflib.get_close_matches(job, known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}? " if near else ""
         return f"the service knows no job {job!r}: {hint}`pixelmill jobs` lists those of the last seven days"
