@@ -20,8 +20,8 @@ from tests import rabbitmq_server
 from tests.rabbitmq_server import RabbitServer
 from tests.redis_server import RedisServer
 from tests.system.processes import drawn, until
+from tests.system.rabbitmq_service import Service
 from tests.system.service import QUEUE, finished, submit, worker_on
-from tests.system.test_rabbitmq import Service
 from tests.workers.message_mutations import mutated, real_entries
 from workers.app import make_app
 from workers.deadletters import DeadLetters

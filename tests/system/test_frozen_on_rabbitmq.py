@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests import rabbitmq_server, redis_server
-from tests.rabbitmq_server import RabbitServer
-from tests.redis_server import RedisServer
 from tests.system.processes import drawn, until
+from tests.system.rabbitmq_service import Service, rabbitmq_service
 from tests.system.service import QUEUE, attempts, finished, held_by, kill_whole, submit, worker_on
 from workers.roll import Roll
 from workers.store import JobStore
@@ -24,29 +20,10 @@ IMAGES = 64
 PROMISE = 10.0  # seconds until all that a lost worker had is begun again
 
 
-@dataclass(frozen=True)
-class Service:
-    """broker: RabbitMQ's URL. url: of the store."""
-
-    broker: str
-    url: str
-
-    @property
-    def variables(self) -> dict[str, str]:
-        return {"PIXELMILL_BROKER": self.broker, "PIXELMILL_STORE": self.url}
-
-
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    if rabbitmq_server.BINARY is None or redis_server.BINARY is None:
-        pytest.skip("no rabbitmq-server or no redis-server here; apt-get install rabbitmq-server redis-server")
-    folder = tmp_path_factory.mktemp("frozen")
-    rabbit, redis = RabbitServer(folder / "rabbitmq"), RedisServer(folder / "redis")
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda server: server.start(), (rabbit, redis)))
-    yield Service(rabbit.url, redis.url)
-    rabbit.stop()
-    redis.stop()
+    with rabbitmq_service(tmp_path_factory.mktemp("service")) as both:
+        yield both
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests import rabbitmq_server, redis_server
-from tests.rabbitmq_server import RabbitServer
-from tests.redis_server import RedisServer
 from tests.system.processes import drawn, results, started_worker, until
-from workers import Client
+from tests.system.rabbitmq_service import Service, rabbitmq_service
 from workers.roll import Roll
 from workers.store import JobStore
 
@@ -21,17 +18,9 @@ IMAGES, PROCESSES = 30, 4
 
 
 @pytest.fixture
-def servers(tmp_path: Path) -> Iterator[tuple[RabbitServer, RedisServer]]:
-    if rabbitmq_server.BINARY is None or redis_server.BINARY is None:
-        pytest.skip("no rabbitmq-server and redis-server here; apt-get install rabbitmq-server redis-server")
-    rabbit, redis = RabbitServer(tmp_path / "rabbit"), RedisServer(tmp_path / "redis")
-    try:
-        rabbit.start()
-        redis.start()
-        yield rabbit, redis
-    finally:
-        redis.stop()
-        rabbit.stop()
+def service(tmp_path: Path) -> Iterator[Service]:
+    with rabbitmq_service(tmp_path) as both:
+        yield both
 
 
 def connections(*ports: int) -> int:
@@ -41,18 +30,17 @@ def connections(*ports: int) -> int:
 
 
 def test_a_limit_holds_and_a_closed_client_leaves_no_connection(
-    servers: tuple[RabbitServer, RedisServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIXELMILL_SHARD_IMAGES", "1")
-    rabbit, redis = servers
     for seed in range(IMAGES):
         drawn(tmp_path / "photos" / f"{seed}.jpg", seed)
     options = ["--root", str(tmp_path), "--processes", str(PROCESSES), "--threads", "1"]
-    store, most = JobStore(redis.url), 0
-    with started_worker("--broker", rabbit.url, *options, PIXELMILL_STORE=redis.url):
+    store, most = JobStore(service.url), 0
+    with started_worker("--broker", service.broker, *options, PIXELMILL_STORE=service.url):
         roll = Roll(store, "pixelmill")
         until(lambda: any(len(one.members) == PROCESSES for one in roll.workers()), "four processes are there")
-        with Client(rabbit.url, redis.url) as client:
+        with service.client as client:
             job = client.submit("classify", tmp_path / "photos", output=tmp_path / "out", concurrency=1)
             client.run("classify", tmp_path / "photos" / "1.jpg")
 
@@ -64,8 +52,8 @@ def test_a_limit_holds_and_a_closed_client_leaves_no_connection(
 
             until(ended, "the job has ended")
             state = client.status(job).state
-            while_open = connections(rabbit.port)
-        afterwards = connections(rabbit.port)
+            while_open = connections(service.rabbit.port)
+        afterwards = connections(service.rabbit.port)
 
     assert (state, len(results(tmp_path / "out"))) == ("done", IMAGES)
     assert most == 1

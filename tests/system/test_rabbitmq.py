@@ -6,16 +6,12 @@ import json
 import resource
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import amqp
 import psutil
 import pytest
 
-from tests import rabbitmq_server, redis_server
-from tests.rabbitmq_server import RabbitServer
-from tests.redis_server import RedisServer
 from tests.system.fitness import limit_files, taken_out
 from tests.system.processes import (
     drawn,
@@ -26,6 +22,7 @@ from tests.system.processes import (
     results,
     until,
 )
+from tests.system.rabbitmq_service import Service, rabbitmq_service
 from tests.system.service import POISONABLE, QUEUE, finished, held_by, kill_whole, poisoned, submit, worker_on
 from workers import Client
 from workers.errors import BrokerError
@@ -38,41 +35,10 @@ IMAGES = 16
 PATIENCE = 90.0
 
 
-@dataclass(frozen=True)
-class Service:
-    """Two servers that are one service. broker: RabbitMQ's URL; url: of the store, as the helpers know it."""
-
-    rabbit: RabbitServer
-    redis: RedisServer
-
-    @property
-    def broker(self) -> str:
-        return self.rabbit.url
-
-    @property
-    def url(self) -> str:
-        return self.redis.url
-
-    @property
-    def variables(self) -> dict[str, str]:
-        return {"PIXELMILL_BROKER": self.broker, "PIXELMILL_STORE": self.url}
-
-    @property
-    def client(self) -> Client:
-        return Client(self.broker, self.url)
-
-
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    if rabbitmq_server.BINARY is None or redis_server.BINARY is None:
-        pytest.skip("no rabbitmq-server or no redis-server here; apt-get install rabbitmq-server redis-server")
-    folder = tmp_path_factory.mktemp("rabbitmq")
-    both = Service(RabbitServer(folder / "rabbitmq"), RedisServer(folder / "redis"))
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda server: server.start(), (both.rabbit, both.redis)))
-    yield both
-    both.rabbit.stop()
-    both.redis.stop()
+    with rabbitmq_service(tmp_path_factory.mktemp("service")) as both:
+        yield both
 
 
 @pytest.fixture(scope="module")
