@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tests.workers.test_shard import NAMES, attempt, lines, submitted
 from workers.closing import FATAL_CLOSINGS, close_job
 from workers.jobs import Close, JobSpec
 from workers.journal import settle
+from workers.resume import note_closed
 from workers.store import JobStore
 
 spec = test_shard.spec  # a fixture
@@ -50,6 +52,31 @@ def test_a_defect_in_the_report_ends_the_job_instead_of_trying_for_ever(
 
     assert "the report could not be made (KeyError: 'boxes')" in (store.progress(spec.job).reason or "")
     assert len(lines(spec)) == 6
+
+
+def test_a_patient_job_waits_when_its_last_note_meets_a_full_disk(
+    store: JobStore, spec: JobSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def where_no_file_may_grow(spec: JobSpec) -> None:
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+        try:
+            note_closed(spec)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    patient = spec.model_copy(update={"patience_seconds": 60})
+    attempt(submitted(store, patient, *NAMES), store)
+    close = a_close(store, patient)
+    with monkeypatch.context() as patched:
+        patched.setattr("workers.closing.note_closed", where_no_file_may_grow)
+        close_job(close, store, lease_seconds=5)
+    held_up = store.progress(spec.job)
+
+    close_job(close, store, lease_seconds=5)
+
+    assert (held_up.state, held_up.open) == ("running", 1)
+    assert store.progress(spec.job).state == "closed"
 
 
 def test_a_report_begun_by_a_killed_process_is_made_again_and_leaves_nothing(store: JobStore, spec: JobSpec) -> None:
