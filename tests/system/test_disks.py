@@ -15,8 +15,8 @@ from workers import Client
 pytestmark = pytest.mark.service
 
 IMAGES = 120
-SAID = {  # the second where this user may not mount
-    "full": ("the disk is full", "File too large"),
+SAID = {  # the last where this user may not mount
+    "full": ("the disk is full", "No space left on device", "File too large"),
     "read-only": ("Read-only file system", "Permission denied"),
     "away": ("is away", "is away"),
 }
