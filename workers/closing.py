@@ -78,8 +78,7 @@ def _draw_up(
         why = "the disk is full" if error.errno == errno.ENOSPC else (error.strerror or str(error))
         return "failed", f"{error.filename or output}: {why}; the results so far are safe", can_pass(error)
     except (PixelmillError, ValueError) as error:
-        cause = error.__cause__  # an OutputError says in words what a full disk raised
-        return "failed", str(error), isinstance(cause, OSError) and can_pass(cause)
+        return "failed", str(error), can_pass(error)
     except Exception as error:
         # a defect of ours: the results are merged, and another attempt would end in the same way
         log.exception("the report of job %s failed", message.spec.job)

@@ -131,10 +131,7 @@ class Sweeper:
 
     def _waiting(self) -> int:
         """How many shards wait, whoever can do them."""
-        pipe = self._store.redis.pipeline()
-        for name in WAITING:
-            pipe.zcard(waiting_key(self._queue, name))
-        return sum(pipe.execute())
+        return sum(self._store.waiting(self._queue, WAITING).values())
 
     def _old_ones(self, seconds: float = UNSEEN_SECONDS) -> set[str]:
         """Shards that have waited long enough to be in a queue."""

@@ -17,9 +17,13 @@ _CAN_PASS = frozenset(
 )  # fmt: skip
 
 
-def can_pass(error: OSError) -> bool:
-    """Whether somebody may be about to put it right: free the disk, mount the folder, lend permission."""
-    return error.errno in _CAN_PASS
+def can_pass(error: Exception) -> bool:
+    """Whether somebody may be about to put it right: free the disk, mount the folder, lend permission.
+
+    An error of ours that says in words what an OSError was counts as that.
+    """
+    told = error if isinstance(error, OSError) else error.__cause__
+    return isinstance(told, OSError) and told.errno in _CAN_PASS
 
 
 def let_rest(store: Store, spec: JobSpec, shard: str, attempt: str, reason: str, tries: int) -> bool:
